@@ -1,0 +1,244 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/gorilla/mux"
+
+	"freshet"
+	"freshet/emitters"
+	"freshet/views"
+)
+
+const (
+	// handlerTimeout bounds a request, from its header to its answer.
+	handlerTimeout = 10 * time.Second
+	// VisibleTimeout bounds a write's wait for this process's views to show it.
+	VisibleTimeout = 5 * time.Second
+	// PositionTimeout bounds a request's wait for the positions that it names.
+	PositionTimeout = time.Second
+	// DefaultFollowCap is how many accounts an account may follow unless Config says otherwise.
+	DefaultFollowCap = 10_000
+)
+
+// FeedReader reads home feeds.
+type FeedReader interface {
+	// Feed is the part of the reader's feed below a post id, 0 for the newest.
+	Feed(ctx context.Context, reader freshet.Number, before freshet.PostID, limit int) (views.Page, error)
+}
+
+// PostReader reads posts.
+type PostReader interface {
+	// Post finds a post; deleted ones may be found, with DeletedAt set.
+	Post(ctx context.Context, id freshet.PostID) (post freshet.Post, found bool, err error)
+	// ByAuthor is the part of the author's posts below a post id, 0 for the newest.
+	ByAuthor(ctx context.Context, author freshet.Number, before freshet.PostID, limit int) (views.Page, error)
+}
+
+// PostWriter writes posts. Its errors wrap emitters.ErrUnavailable where another attempt may succeed.
+type PostWriter interface {
+	// Publish writes a new post. When it returns, this process's readers find it.
+	Publish(ctx context.Context, post freshet.Post) (emitters.Position, error)
+	// Delete deletes a post; found is false for one that never was. A post that is deleted already is found, and the
+	// position may be zero.
+	Delete(ctx context.Context, id freshet.PostID) (position emitters.Position, found bool, err error)
+}
+
+// FollowingRows looks up rows of following. It is an interface, unlike the other views, because a deployment whose
+// table outgrows one disk will ask another process for some of them.
+type FollowingRows interface {
+	Row(n freshet.Number) (*freshet.Following, error)
+	AwaitApplied(ctx context.Context, n freshet.Number, offset int64) error
+}
+
+// FollowerLists lists followers: up to limit of them, ascending, from a number on.
+type FollowerLists interface {
+	Followers(ctx context.Context, followee, from freshet.Number, limit int) ([]freshet.Number, error)
+}
+
+// Config is what the API stands on. Everything without a default is needed.
+type Config struct {
+	Accounts  *views.Accounts
+	Stats     *views.Stats
+	Following FollowingRows
+	Followers FollowerLists
+	Feeds     FeedReader
+	Posts     PostReader
+	Publisher PostWriter
+	Emitters  *emitters.Emitters
+	Minter    *freshet.Minter
+	// CursorKey signs cursors: at least 32 random bytes, the same in all API processes and after a restart.
+	CursorKey []byte
+	// FollowCap is how many accounts an account may follow; 0 means DefaultFollowCap. Follows that arrive at several
+	// API processes at once may pass it by a few.
+	FollowCap int
+	// Log is slog.Default() if nil.
+	Log *slog.Logger
+	// Now is time.Now if nil.
+	Now func() time.Time
+}
+
+// API is the http.Handler of the API. It is safe for concurrent use.
+type API struct {
+	Config
+	router  *mux.Router
+	cursors cursors
+}
+
+// New makes the handler.
+func New(c Config) (*API, error) {
+	if len(c.CursorKey) < minCursorKey {
+		return nil, fmt.Errorf("the cursor key has %d bytes, want at least %d", len(c.CursorKey), minCursorKey)
+	}
+	if c.FollowCap == 0 {
+		c.FollowCap = DefaultFollowCap
+	}
+	if c.Log == nil {
+		c.Log = slog.Default()
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	a := &API{Config: c, cursors: cursors{key: slices.Clone(c.CursorKey)}}
+	a.router = a.routes()
+	return a, nil
+}
+
+func (a *API) routes() *mux.Router {
+	const account, target = "/v1/accounts/{id}", "/{target}"
+	r := mux.NewRouter().SkipClean(true) // no redirects: a path that is not in openapi.yaml is a 404
+	for _, route := range []struct {
+		method, path string
+		handle       func(http.ResponseWriter, *http.Request) error
+	}{
+		{http.MethodPut, account, a.putAccount},
+		{http.MethodGet, account, a.getAccount},
+		{http.MethodDelete, account, a.deleteAccount},
+
+		{http.MethodPut, account + "/following" + target, a.follow},
+		{http.MethodDelete, account + "/following" + target, a.unfollow},
+		{http.MethodPut, account + "/muted" + target, a.mute},
+		{http.MethodDelete, account + "/muted" + target, a.unmute},
+		{http.MethodPut, account + "/blocked" + target, a.block},
+		{http.MethodDelete, account + "/blocked" + target, a.unblock},
+
+		{http.MethodGet, account + "/following", a.listFollowing},
+		{http.MethodGet, account + "/followers", a.listFollowers},
+		{http.MethodGet, account + "/muted", a.listMuted},
+		{http.MethodGet, account + "/blocked", a.listBlocked},
+
+		{http.MethodPost, "/v1/posts", a.createPost},
+		{http.MethodGet, "/v1/posts/{post}", a.getPost},
+		{http.MethodDelete, "/v1/posts/{post}", a.deletePost},
+		{http.MethodGet, account + "/posts", a.listPosts},
+		{http.MethodGet, account + "/feed", a.getFeed},
+
+		{http.MethodGet, "/openapi.yaml", getOpenAPI},
+	} {
+		methods := []string{route.method}
+		if route.method == http.MethodGet {
+			methods = append(methods, http.MethodHead)
+		}
+		r.Handle(route.path, a.handler(route.handle)).Methods(methods...)
+	}
+	r.NotFoundHandler = a.handler(func(http.ResponseWriter, *http.Request) error {
+		return notFound("there is nothing at this path; /openapi.yaml lists what there is")
+	})
+	r.MethodNotAllowedHandler = a.handler(a.methodNotAllowed)
+	return r
+}
+
+// ServeHTTP implements http.Handler.
+func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	h := w.Header()
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Referrer-Policy", "no-referrer")
+	h.Set("Cache-Control", "private, no-store")
+	sent := &sentWriter{ResponseWriter: w}
+	defer func() {
+		switch p := recover(); {
+		case p == nil:
+		case p == http.ErrAbortHandler: //nolint:errorlint // net/http compares it so, too
+			panic(p)
+		default:
+			a.Log.Error("a handler panicked", "method", r.Method, "path", r.URL.Path, "panic", p,
+				"stack", string(debug.Stack()))
+			if sent.sent {
+				panic(http.ErrAbortHandler) // an answer that was begun must not look whole
+			}
+			writeProblem(w, internalError())
+		}
+	}()
+	a.router.ServeHTTP(sent, r)
+}
+
+// handler surrounds a route: its deadlines, the positions that the request waits for, and its error as a problem.
+func (a *API) handler(handle func(http.ResponseWriter, *http.Request) error) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A test's recorder knows no deadlines; a server's connection always does.
+		err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
+		if err != nil && !errors.Is(err, http.ErrNotSupported) {
+			a.Log.Warn("set the write deadline of an answer", "error", err)
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), handlerTimeout)
+		defer cancel()
+		r = r.WithContext(ctx)
+		err = a.awaitPositions(r)
+		if err == nil {
+			err = handle(w, r)
+		}
+		if err == nil {
+			return
+		}
+		p := problemOf(err)
+		if p.Status >= http.StatusInternalServerError {
+			a.Log.Log(r.Context(), p.level(), "a request failed", "method", r.Method, "path", r.URL.Path,
+				"status", p.Status, "error", err)
+		}
+		writeProblem(w, p)
+	})
+}
+
+// methodNotAllowed names the methods that the path does have.
+func (a *API) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
+	var allowed []string
+	for _, method := range []string{
+		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete,
+	} {
+		try := r.Clone(r.Context())
+		try.Method = method
+		var match mux.RouteMatch
+		if a.router.Match(try, &match) && match.MatchErr == nil {
+			allowed = append(allowed, method)
+		}
+	}
+	w.Header().Set("Allow", strings.Join(allowed, ", "))
+	return &problem{Status: http.StatusMethodNotAllowed, Detail: "this path takes " + strings.Join(allowed, ", ")}
+}
+
+// sentWriter notes whether an answer was begun.
+type sentWriter struct {
+	http.ResponseWriter
+	sent bool
+}
+
+func (w *sentWriter) WriteHeader(status int) {
+	w.sent = true
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *sentWriter) Write(data []byte) (int, error) {
+	w.sent = true
+	return w.ResponseWriter.Write(data)
+}
+
+// Unwrap is for http.ResponseController.
+func (w *sentWriter) Unwrap() http.ResponseWriter { return w.ResponseWriter }

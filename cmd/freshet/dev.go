@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sync/errgroup"
+
+	"freshet/internal/app"
+	"freshet/internal/config"
+	"freshet/internal/demo"
+)
+
+func devCommand() *cobra.Command {
+	c := config.Default()
+	withDemo := false
+	cmd := &cobra.Command{
+		Use:   "dev",
+		Short: "Everything in one process: Kafka, Redis and the post store included",
+		Long: `Everything in one process, with nothing to install: a Kafka broker, a Redis server and a post store are started
+in it, and every role runs. Without --data, everything is gone when it ends.`,
+		Example: "  freshet dev --demo\n  freshet dev --data ./freshet-data",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return serve(cmd.Context(), c, withDemo)
+		},
+	}
+	listenFlags(cmd.Flags(), &c)
+	layoutFlags(cmd.Flags(), &c)
+	cmd.Flags().BoolVar(&withDemo, "demo", false, "a small network that posts all the time, and a page that shows its feeds")
+	return cmd
+}
+
+func runCommand() *cobra.Command {
+	c := config.Deployment()
+	cmd := &cobra.Command{
+		Use:   "run ROLE...",
+		Short: "Some roles, or all, on servers that are there",
+		Long: `Runs roles in this process: all, or some of api directory following fanout archive. The servers are named by
+--kafka and --redis. What is not named is started in this process, if all roles run in it; a lone role could not share it.`,
+		Example: "  freshet run all --kafka broker1:9092,broker2:9092 --redis redis:6379 --data /var/lib/freshet",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if c.Roles, err = config.ParseRoles(args); err != nil {
+				return &exitError{exitUsage, err}
+			}
+			return serve(cmd.Context(), c, false)
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringSliceVar(&c.Kafka, "kafka", nil, "addresses of Kafka brokers; empty: start one here")
+	flags.StringSliceVar(&c.Redis, "redis", nil, "address of Redis, or several of a Redis Cluster; empty: start one here")
+	flags.Int16Var(&c.Replication, "replication", c.Replication, "replicas of each topic")
+	flags.IntVar(&c.MinInSync, "min-in-sync", c.MinInSync, "replicas that must have a record before it counts as written")
+	listenFlags(flags, &c)
+	layoutFlags(flags, &c)
+	return cmd
+}
+
+func listenFlags(flags *pflag.FlagSet, c *config.Config) {
+	flags.StringVar(&c.DataDir, "data", "", "directory to keep the data in; empty: a temporary one")
+	flags.StringVar(&c.Listen, "listen", c.Listen, "address of the API")
+	flags.StringVar(&c.Admin, "admin", c.Admin, "address of the operators' listener: health, metrics, profiles, seeking")
+	flags.StringVar(&c.KafkaListen, "kafka-listen", c.KafkaListen, "address of a Kafka broker started here")
+	flags.StringVar(&c.RedisListen, "redis-listen", c.RedisListen, "address of a Redis server started here")
+}
+
+func layoutFlags(flags *pflag.FlagSet, c *config.Config) {
+	flags.StringVar(&c.Prefix, "prefix", c.Prefix, "begins the names of all topics and groups")
+	flags.Int32Var(&c.Partitions, "partitions", c.Partitions, "of each topic; a power of two, fixed for the life of the data")
+	flags.IntVar(&c.Zones, "zones", c.Zones, "of Redis; fixed for the life of the data")
+	flags.IntVar(&c.FeedLength, "feed-length", c.FeedLength, "posts that a cached feed holds; fixed while Redis keeps its data")
+	flags.IntVar(&c.PageSize, "page-size", c.PageSize, "followers that a page of a follower tree holds")
+}
+
+// serve runs a process until a signal ends it.
+func serve(ctx context.Context, c config.Config, withDemo bool) error {
+	if err := c.Validate(); err != nil {
+		return &exitError{exitUsage, err}
+	}
+	start := time.Now()
+	log := slog.Default()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+
+	var network *demo.Network
+	var pages http.Handler
+	if withDemo {
+		network = demo.New()
+		pages = network
+	}
+	a, err := app.Open(ctx, c, log, pages)
+	if err != nil {
+		return err
+	}
+	var g errgroup.Group
+	g.Go(func() error {
+		defer cancel()
+		return a.Run(ctx)
+	})
+	select {
+	case <-ctx.Done():
+		return g.Wait()
+	case <-a.Ready():
+	}
+	announce(a, c, time.Since(start), withDemo)
+	if withDemo {
+		g.Go(func() error { return network.Run(ctx, a.APIURL(), log) })
+	}
+	return g.Wait()
+}
+
+func announce(a *app.App, c config.Config, took time.Duration, withDemo bool) {
+	var b strings.Builder
+	fmt.Fprintf(&b, "freshet is ready after %s\n", took.Round(time.Millisecond))
+	if url := a.APIURL(); url != "" {
+		fmt.Fprintf(&b, "  API        %s/v1   (no authentication: anyone who reaches it may do anything)\n", url)
+		if withDemo {
+			fmt.Fprintf(&b, "  a feed     %s/\n", url)
+		}
+	}
+	fmt.Fprintf(&b, "  operators  %s/readyz   /metrics\n", a.AdminURL())
+	fmt.Fprintf(&b, "  Kafka      %s\n", strings.Join(a.Kafka(), ","))
+	fmt.Fprintf(&b, "  Redis      %s\n", strings.Join(a.Redis(), ","))
+	if c.DataDir == "" {
+		b.WriteString("  data       in a temporary directory that goes with this process; keep it with --data DIR\n")
+	} else {
+		fmt.Fprintf(&b, "  data       %s\n", c.DataDir)
+	}
+	b.WriteString("Ctrl-C ends it.\n")
+	fmt.Print(b.String())
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "version",
+		Short: "Version and build",
+		Args:  cobra.NoArgs,
+		Run: func(*cobra.Command, []string) {
+			version := "unknown"
+			if info, ok := debug.ReadBuildInfo(); ok {
+				version = info.Main.Version + " " + info.GoVersion
+			}
+			fmt.Println("freshet", version)
+		},
+	}
+}

@@ -1,0 +1,83 @@
+// Command freshet is a feed service: every role of it, and the tools to run it.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+)
+
+// Exit codes beside 0 and 1.
+const (
+	exitUsage = 2
+	exitPlan  = 3 // offsets reset: there is something to do, and --execute was not given
+)
+
+// exitError is an error with an exit code of its own.
+type exitError struct {
+	code int
+	err  error
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+func usage(format string, args ...any) error {
+	return &exitError{exitUsage, fmt.Errorf(format, args...)}
+}
+
+func main() { os.Exit(run(os.Args[1:])) }
+
+func run(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := rootCommand()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	code := 1
+	var exit *exitError
+	if errors.As(err, &exit) {
+		code = exit.code
+	}
+	if err.Error() != "" {
+		fmt.Fprintln(os.Stderr, "freshet:", err)
+	}
+	return code
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:           "freshet",
+		Short:         "A feed service: accounts follow accounts, accounts post, everyone reads a home feed",
+		SilenceErrors: true,
+		SilenceUsage:  true,
+	}
+	var level slog.Level
+	var format string
+	root.PersistentFlags().TextVar(&level, "log-level", slog.LevelInfo, "debug, info, warn or error")
+	root.PersistentFlags().StringVar(&format, "log-format", "text", "text or json")
+	root.PersistentPreRunE = func(*cobra.Command, []string) error {
+		options := &slog.HandlerOptions{Level: level}
+		switch format {
+		case "text":
+			slog.SetDefault(slog.New(slog.NewTextHandler(os.Stderr, options)))
+		case "json":
+			slog.SetDefault(slog.New(slog.NewJSONHandler(os.Stderr, options)))
+		default:
+			return usage("--log-format %s: want text or json", format)
+		}
+		return nil
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
+	root.AddCommand(devCommand(), runCommand(), versionCommand())
+	return root
+}

@@ -1,0 +1,123 @@
+package emitters
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"freshet"
+	"freshet/internal/events"
+	"freshet/internal/feeds"
+)
+
+// redisGrace bounds what a post waits for Redis, before and after it is in the log: posting does not depend on Redis.
+const redisGrace = 250 * time.Millisecond
+
+// PostStore is what deleting needs of the post store.
+type PostStore interface {
+	Posts(ctx context.Context, ids []freshet.PostID) (map[freshet.PostID]freshet.Post, error)
+}
+
+// Publisher writes posts and their ends into the log, and then what fan-out will write into Redis again: so the readers
+// of this process see them at once. It is safe for concurrent use.
+type Publisher struct {
+	Emitters *Emitters
+	Conn     feeds.Conn
+	Layout   feeds.Layout
+	Store    PostStore
+	Log      *slog.Logger
+}
+
+// Publish writes a new post. When it returns nil the post is in the log and will never be lost; unless Redis is away, a
+// read of the author's feed, the author's posts or the post finds it.
+func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, error) {
+	zone := &feeds.ReadZone{Zone: p.Layout.OfPost(post.ID)}
+	if err := p.try(ctx, zone); err != nil {
+		p.Log.Debug("redis is away; fan-out will write the post", "post", post.ID, "error", err)
+	}
+	at, err := p.Emitters.Post(ctx, freshet.PostEvent{Kind: freshet.PostCreated, Post: post})
+	if err != nil || zone.State.Token == "" {
+		return at, err
+	}
+	body, err := proto.Marshal(events.BodyOf(post))
+	if err != nil {
+		return at, fmt.Errorf("encode post %s for redis: %w", post.ID, err)
+	}
+	// The body first: who finds the id looks for it. The token is that of before the post was in the log: had Redis lost
+	// anything since, the post could have been deleted meanwhile and its tombstone be gone.
+	write := &feeds.PutBody{Post: post.ID, Token: zone.State.Token, Offset: at.Offset, Body: body}
+	err = p.try(ctx, write)
+	if err == nil {
+		err = p.try(ctx, &feeds.AppendOutbox{Author: post.Author, IDs: feeds.AppendID(nil, post.ID)})
+	}
+	if err != nil {
+		p.Log.Debug("redis is away; fan-out will write the post", "post", post.ID, "error", err)
+	}
+	return at, nil
+}
+
+// Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted already.
+// The log is told first: a tombstone without a delete in the log would hide a post that is there.
+func (p *Publisher) Delete(ctx context.Context, id freshet.PostID) (at Position, found bool, err error) {
+	author, state, err := p.authorOf(ctx, id)
+	if err != nil || state != postLives {
+		return Position{}, state == postDeleted, err
+	}
+	at, err = p.Emitters.Post(ctx, freshet.PostEvent{
+		Kind: freshet.PostDeleted, Post: freshet.Post{ID: id, Author: author, DeletedAt: time.Now()},
+	})
+	if err != nil {
+		return Position{}, true, err
+	}
+	if err := p.try(ctx, &feeds.PutTombstone{Post: id}); err != nil {
+		p.Log.Warn("redis is away; fan-out will hide the post", "post", id, "error", err)
+	}
+	return at, true, nil
+}
+
+type postState int
+
+const (
+	postUnknown postState = iota
+	postLives
+	postDeleted
+)
+
+// authorOf finds a post's author: in Redis, else in the post store. When Redis is away, a post that the store does not
+// have may still be there.
+func (p *Publisher) authorOf(ctx context.Context, id freshet.PostID) (freshet.Number, postState, error) {
+	read := &feeds.ReadBody{Post: id}
+	away := p.try(ctx, read)
+	if read.Deleted {
+		return 0, postDeleted, nil
+	}
+	var body events.Body
+	if len(read.Body) > 0 && proto.Unmarshal(read.Body, &body) == nil {
+		return freshet.Number(body.GetAuthor()), postLives, nil
+	}
+	stored, err := p.Store.Posts(ctx, []freshet.PostID{id})
+	if err != nil {
+		return 0, postUnknown, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, err)
+	}
+	post, known := stored[id]
+	switch {
+	case known && post.DeletedAt.IsZero():
+		return post.Author, postLives, nil
+	case known:
+		return 0, postDeleted, nil
+	case away != nil:
+		return 0, postUnknown, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, away)
+	case !read.State.Well():
+		return 0, postUnknown, fmt.Errorf("look for post %s: redis is being recovered: %w", id, ErrUnavailable)
+	}
+	return 0, postUnknown, nil
+}
+
+func (p *Publisher) try(ctx context.Context, op feeds.Op) error {
+	ctx, cancel := context.WithTimeout(ctx, redisGrace)
+	defer cancel()
+	return p.Conn.Do(ctx, op)
+}

@@ -1,0 +1,189 @@
+// Package admin is the operators' listener: health, metrics, profiles, and the groups that run in this process, which can
+// be told to seek. It asks nobody who they are, so it listens on a loopback address unless an operator says otherwise.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/http/pprof"
+	"slices"
+	"strings"
+
+	"github.com/gorilla/mux"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"freshet/internal/kafka"
+)
+
+// Config is what the listener shows.
+type Config struct {
+	// Missing lists what keeps the process from serving, nothing when it is ready.
+	Missing func() []string
+	// Groups are the consumer groups that run in this process, by their names in Kafka.
+	Groups map[string]*kafka.Group
+}
+
+// Position is an offset of a partition.
+type Position struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Offset    int64  `json:"offset"`
+}
+
+// Seek is the body of a request to seek.
+type Seek struct {
+	Positions []Position `json:"positions"`
+}
+
+// Group is a group of this process.
+type Group struct {
+	Group  string  `json:"group"`
+	Claims []Claim `json:"claims"`
+}
+
+// Claim is a partition that this process owns.
+type Claim struct {
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
+	Committed int64  `json:"committed"`
+	End       int64  `json:"end"`
+	Lag       int64  `json:"lag"`
+	InFlight  int    `json:"in_flight"`
+}
+
+// GroupsPath is where the groups are listed; SeekPath is where one is told to seek.
+const GroupsPath = "/admin/groups"
+
+// SeekPath is the path of a group's seek.
+func SeekPath(group string) string { return GroupsPath + "/" + group + "/seek" }
+
+// Handler makes the handler.
+func Handler(c Config) http.Handler {
+	r := mux.NewRouter()
+	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }).Methods(http.MethodGet)
+	r.HandleFunc("/readyz", c.ready).Methods(http.MethodGet)
+	r.Handle("/metrics", c.metrics()).Methods(http.MethodGet)
+	r.HandleFunc(GroupsPath, c.list).Methods(http.MethodGet)
+	r.HandleFunc(GroupsPath+"/{group}/seek", c.seek).Methods(http.MethodPost)
+	r.HandleFunc("/debug/pprof/cmdline", pprof.Cmdline)
+	r.HandleFunc("/debug/pprof/profile", pprof.Profile)
+	r.HandleFunc("/debug/pprof/symbol", pprof.Symbol)
+	r.HandleFunc("/debug/pprof/trace", pprof.Trace)
+	r.PathPrefix("/debug/pprof/").HandlerFunc(pprof.Index)
+	return r
+}
+
+func (c Config) ready(w http.ResponseWriter, _ *http.Request) {
+	missing := c.Missing()
+	if len(missing) > 0 {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, strings.Join(missing, "\n"))
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+func (c Config) list(w http.ResponseWriter, _ *http.Request) {
+	groups := []Group{}
+	for name, group := range c.Groups {
+		g := Group{Group: name, Claims: []Claim{}}
+		for at, lag := range group.Lag() {
+			g.Claims = append(g.Claims, Claim{
+				Topic: at.Topic, Partition: at.Partition, Committed: lag.Released, End: lag.End, Lag: lag.Behind,
+				InFlight: lag.InFlight,
+			})
+		}
+		slices.SortFunc(g.Claims, func(a, b Claim) int {
+			if order := strings.Compare(a.Topic, b.Topic); order != 0 {
+				return order
+			}
+			return int(a.Partition - b.Partition)
+		})
+		groups = append(groups, g)
+	}
+	slices.SortFunc(groups, func(a, b Group) int { return strings.Compare(a.Group, b.Group) })
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.NewEncoder(w).Encode(groups) // who asked has gone
+}
+
+// seek answers when the group's new positions are committed.
+func (c Config) seek(w http.ResponseWriter, r *http.Request) {
+	name := mux.Vars(r)["group"]
+	group, runs := c.Groups[name]
+	if !runs {
+		http.Error(w, fmt.Sprintf("group %s does not run in this process", name), http.StatusNotFound)
+		return
+	}
+	var seek Seek
+	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
+	body.DisallowUnknownFields()
+	if err := body.Decode(&seek); err != nil || len(seek.Positions) == 0 {
+		http.Error(w, fmt.Sprintf("want {\"positions\":[{\"topic\",\"partition\",\"offset\"}]}: %v", err), http.StatusBadRequest)
+		return
+	}
+	offsets := map[kafka.TopicPartition]int64{}
+	for _, p := range seek.Positions {
+		offsets[kafka.TopicPartition{Topic: p.Topic, Partition: p.Partition}] = p.Offset
+	}
+	if err := group.SeekAndWait(r.Context(), offsets); err != nil {
+		status := http.StatusConflict
+		if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
+			status = http.StatusServiceUnavailable
+		}
+		http.Error(w, err.Error(), status)
+		return
+	}
+	w.WriteHeader(http.StatusNoContent)
+}
+
+func (c Config) metrics() http.Handler {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(
+		collectors.NewGoCollector(),
+		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		lagCollector{c.Groups},
+		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+			Name: "freshet_ready", Help: "1 when the process can serve, else 0.",
+		}, func() float64 {
+			if len(c.Missing()) == 0 {
+				return 1
+			}
+			return 0
+		}),
+	)
+	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
+}
+
+// lagCollector reads the lag when it is asked.
+type lagCollector struct{ groups map[string]*kafka.Group }
+
+var (
+	lagDesc = prometheus.NewDesc("freshet_group_lag_messages",
+		"Messages of the partition that the group has not processed.", []string{"group", "topic", "partition"}, nil)
+	inFlightDesc = prometheus.NewDesc("freshet_group_in_flight_messages",
+		"Messages that the group has begun and not finished.", []string{"group", "topic", "partition"}, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (lagCollector) Describe(descs chan<- *prometheus.Desc) {
+	descs <- lagDesc
+	descs <- inFlightDesc
+}
+
+// Collect implements prometheus.Collector.
+func (l lagCollector) Collect(metrics chan<- prometheus.Metric) {
+	for name, group := range l.groups {
+		for at, lag := range group.Lag() {
+			partition := fmt.Sprint(at.Partition)
+			metrics <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(lag.Behind),
+				name, at.Topic, partition)
+			metrics <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(lag.InFlight),
+				name, at.Topic, partition)
+		}
+	}
+}

@@ -1,0 +1,257 @@
+// Package app puts a process together: what runs with what, and in which order it starts and stops.
+//
+//	servers.go  what the roles stand on; what has no address is started here
+//	app.go      the process: open, run, stop
+//	roles.go    each role's parts
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"freshet/api"
+	"freshet/internal/admin"
+	"freshet/internal/config"
+	"freshet/internal/kafka"
+)
+
+// App is a process of freshet. Open it, Run it.
+type App struct {
+	cfg              config.Config
+	log              *slog.Logger
+	servers          *servers
+	health           *kafka.Health
+	groups           map[string]*kafka.Group
+	parts            []part                  // in the order of starting; they stop in the opposite order
+	troubles         map[string]func() error // by part: why it does not get on at the moment, though it runs
+	apiNet, adminNet net.Listener
+	handler          atomic.Pointer[http.Handler] // the API's, once it is ready
+	ready            chan struct{}
+	pages            http.Handler // shown at /, if not nil
+}
+
+// part is something that runs until it is told to stop.
+type part struct {
+	name string
+	run  func(ctx context.Context) error
+}
+
+// Open starts the servers that have no address, connects to the others, and listens. pages, if not nil, answers "/" and
+// what the API does not know beside it. What Open has opened, Run closes.
+func Open(ctx context.Context, cfg config.Config, log *slog.Logger, pages http.Handler) (*App, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	a := &App{
+		cfg: cfg, log: log, health: &kafka.Health{}, groups: map[string]*kafka.Group{},
+		troubles: map[string]func() error{}, ready: make(chan struct{}), pages: pages,
+	}
+	var err error
+	if a.servers, err = open(ctx, cfg, log); err != nil {
+		return nil, err
+	}
+	if err := a.listen(); err != nil {
+		return nil, errors.Join(err, a.servers.close())
+	}
+	if err := a.assemble(); err != nil {
+		return nil, errors.Join(err, a.closeListeners(), a.servers.close())
+	}
+	return a, nil
+}
+
+func (a *App) listen() (err error) {
+	if a.cfg.Has(config.API) {
+		if a.apiNet, err = listen(a.cfg.Listen, "--listen"); err != nil {
+			return err
+		}
+	}
+	if a.adminNet, err = listen(a.cfg.Admin, "--admin"); err != nil {
+		return errors.Join(err, a.closeListeners())
+	}
+	return nil
+}
+
+func listen(address, flag string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("%s %s: the port is in use; choose another, or stop the other process", flag, address)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("%s %s: %w", flag, address, err)
+	}
+	return l, nil
+}
+
+func (a *App) closeListeners() error {
+	var errs []error
+	for _, l := range []net.Listener{a.apiNet, a.adminNet} {
+		if l != nil {
+			errs = append(errs, l.Close())
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// Ready is closed when the process serves.
+func (a *App) Ready() <-chan struct{} { return a.ready }
+
+// APIURL and AdminURL are where the listeners are.
+func (a *App) APIURL() string {
+	if a.apiNet == nil {
+		return ""
+	}
+	return "http://" + a.apiNet.Addr().String()
+}
+
+// AdminURL is where the operators' listener is.
+func (a *App) AdminURL() string { return "http://" + a.adminNet.Addr().String() }
+
+// Kafka and Redis are the addresses of the servers.
+func (a *App) Kafka() []string { return a.servers.brokers }
+
+// Redis is the addresses of Redis.
+func (a *App) Redis() []string { return a.servers.redis }
+
+// Missing lists what keeps the process from serving.
+func (a *App) Missing() []string {
+	var missing []string
+	_, parts := a.health.Ready()
+	for _, p := range parts {
+		line := p.Name + " is " + string(p.State)
+		if p.Err != nil {
+			line += ": " + p.Err.Error()
+		}
+		missing = append(missing, line)
+	}
+	for name, trouble := range a.troubles {
+		if err := trouble(); err != nil {
+			missing = append(missing, name+": "+err.Error())
+		}
+	}
+	return missing
+}
+
+// stopTimeout bounds how long requests may take to end.
+const stopTimeout = 3 * time.Second
+
+// Run serves until ctx ends or a part fails for good, and then stops: first the listeners, then the parts in the opposite
+// order of their start, then the servers.
+func (a *App) Run(ctx context.Context) (err error) {
+	defer func() { err = errors.Join(err, a.servers.close()) }()
+
+	operators := api.NewServer(admin.Handler(admin.Config{Missing: a.Missing, Groups: a.groups}), a.log)
+	public := api.NewServer(http.HandlerFunc(a.serve), a.log)
+	ctx, fail := context.WithCancelCause(ctx)
+	defer fail(nil)
+
+	serving, stopParts := a.start(ctx, fail)
+	var g errgroup.Group
+	g.Go(func() error { return serve(operators, a.adminNet) })
+	if a.apiNet != nil {
+		g.Go(func() error { return serve(public, a.apiNet) })
+	}
+	g.Go(func() error {
+		a.awaitReady(ctx)
+		return nil
+	})
+	<-ctx.Done()
+
+	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)
+	defer cancel()
+	// The operators' listener stays until the parts have stopped, so that somebody can look why they do not.
+	a.log.Debug("stopping")
+	err = shutdown(closing, public)
+	stopParts()
+	err = errors.Join(err, serving.Wait(), shutdown(closing, operators), g.Wait())
+	if cause := context.Cause(ctx); !errors.Is(cause, context.Canceled) {
+		err = errors.Join(cause, err)
+	}
+	return err
+}
+
+// start runs the parts, each with a context of its own so that they can stop one after another.
+func (a *App) start(ctx context.Context, fail context.CancelCauseFunc) (*errgroup.Group, func()) {
+	var g errgroup.Group
+	type running struct {
+		cancel context.CancelFunc
+		done   chan struct{}
+	}
+	started := make([]running, 0, len(a.parts))
+	for _, p := range a.parts {
+		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
+		r := running{cancel, make(chan struct{})}
+		started = append(started, r)
+		g.Go(func() error {
+			defer close(r.done)
+			err := p.run(own)
+			if err != nil {
+				err = fmt.Errorf("%s: %w", p.name, err)
+				fail(err)
+				return nil //nolint:nilerr // it is the cause that Run returns
+			}
+			return nil
+		})
+	}
+	return &g, func() {
+		for i := len(started) - 1; i >= 0; i-- {
+			started[i].cancel()
+			<-started[i].done
+		}
+	}
+}
+
+func (a *App) awaitReady(ctx context.Context) {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		if ready, _ := a.health.Ready(); ready {
+			close(a.ready)
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// serve answers with the API once it is there. Before that, and where a part is missing, it says so.
+func (a *App) serve(w http.ResponseWriter, r *http.Request) {
+	if a.pages != nil && (r.URL.Path == "/" || r.URL.Path == "/demo.json") {
+		a.pages.ServeHTTP(w, r)
+		return
+	}
+	handler := a.handler.Load()
+	if handler == nil {
+		w.Header().Set("Content-Type", "application/problem+json")
+		w.Header().Set("Retry-After", "1")
+		w.WriteHeader(http.StatusServiceUnavailable)
+		fmt.Fprintln(w, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the process is starting"}`)
+		return
+	}
+	(*handler).ServeHTTP(w, r)
+}
+
+func serve(server *http.Server, l net.Listener) error {
+	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("serve %s: %w", l.Addr(), err)
+	}
+	return nil
+}
+
+func shutdown(ctx context.Context, server *http.Server) error {
+	if err := server.Shutdown(ctx); err != nil {
+		return errors.Join(fmt.Errorf("requests did not end in time: %w", err), server.Close())
+	}
+	return nil
+}

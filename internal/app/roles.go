@@ -1,0 +1,224 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/lovoo/goka"
+
+	"freshet"
+	"freshet/api"
+	"freshet/emitters"
+	"freshet/internal/config"
+	"freshet/internal/kafka"
+	"freshet/processors/archive"
+	"freshet/processors/directory"
+	"freshet/processors/fanout"
+	"freshet/processors/following"
+	"freshet/views"
+)
+
+// assemble lists the parts of the roles, in the order of starting.
+func (a *App) assemble() error {
+	if a.cfg.Has(config.Directory) {
+		a.table(freshet.DirectoryGroup, directory.New)
+	}
+	if a.cfg.Has(config.Following) {
+		a.table(freshet.FollowingGroup, following.New)
+	}
+	if a.cfg.Has(config.Archive) {
+		if err := a.archive(); err != nil {
+			return err
+		}
+	}
+	if a.cfg.Has(config.Fanout) {
+		if err := a.fanout(); err != nil {
+			return err
+		}
+	}
+	if a.cfg.Has(config.API) {
+		return a.api()
+	}
+	return nil
+}
+
+func (a *App) add(name string, run func(ctx context.Context) error) {
+	a.health.Starting(name)
+	a.parts = append(a.parts, part{name, run})
+}
+
+// table adds a group that has a table and nothing else.
+func (a *App) table(
+	name freshet.Group,
+	build func(brokers []string, names freshet.Names, opts ...goka.ProcessorOption) (*goka.Processor, error),
+) {
+	names, brokers, part := a.cfg.Names(), a.servers.brokers, string(name)
+	group := kafka.NewGroup(kafka.GroupConfig{Name: names.Group(name), Brokers: brokers, Logger: a.log})
+	a.groups[names.Group(name)] = group
+	settings := a.settings(name)
+	settings.Group = group
+	a.add(part, func(ctx context.Context) error {
+		return kafka.Supervise(ctx, part, a.log, func(ctx context.Context) error {
+			p, err := build(brokers, names, kafka.ProcessorOptions(settings)...)
+			if err != nil {
+				return err
+			}
+			return kafka.RunProcessor(ctx, p, func() { a.health.Running(part) })
+		}, kafka.SuperviseOptions{Health: a.health})
+	})
+}
+
+func (a *App) settings(group freshet.Group) kafka.ProcessorSettings {
+	return kafka.ProcessorSettings{
+		Storage:      a.servers.tables.ProcessorBuilder(goka.Group(a.cfg.Names().Group(group))),
+		WrapProducer: a.servers.tables.WrapProducer,
+		Logger:       a.log,
+	}
+}
+
+func (a *App) archive() error {
+	member, err := archive.New(archive.Config{
+		Brokers: a.servers.brokers, Names: a.cfg.Names(), Store: a.servers.store,
+		Settings: kafka.ProcessorSettings{Logger: a.log}, Logger: a.log, Health: a.health,
+	})
+	if err != nil {
+		return err
+	}
+	a.groups[a.cfg.Names().Group(freshet.ArchiveGroup)] = member.Group()
+	a.troubles["archive"] = member.Err
+	a.add("archive", member.Run)
+	return nil
+}
+
+func (a *App) fanout() error {
+	member, err := fanout.New(fanout.Config{
+		Brokers: a.servers.brokers, Names: a.cfg.Names(), Conn: a.servers.conn, Layout: a.cfg.Layout(),
+		Store: a.servers.store, Tree: fanout.Tree{PageSize: a.cfg.PageSize},
+		Settings: a.settings(freshet.FanoutGroup), Logger: a.log, Health: a.health,
+	})
+	if err != nil {
+		return err
+	}
+	a.groups[a.cfg.Names().Group(freshet.FanoutGroup)] = member.Group()
+	a.troubles["fanout"] = member.Err
+	a.add("fanout", member.Run)
+	return nil
+}
+
+// api adds the views, the emitters and the handler. The handler is built when the views are there and the process has
+// its number for post ids.
+func (a *App) api() error {
+	names, brokers := a.cfg.Names(), a.servers.brokers
+	settings := func(name string) kafka.ViewSettings {
+		return kafka.ViewSettings{ClientID: "view-" + name, Storage: a.servers.tables.ViewBuilder("api"), Logger: a.log}
+	}
+	accounts, err := views.NewAccounts(brokers, names, settings("accounts"))
+	if err != nil {
+		return err
+	}
+	rows, err := views.NewFollowing(brokers, names, settings("following"))
+	if err != nil {
+		return err
+	}
+	stats, err := views.NewStats(brokers, names, settings("stats"))
+	if err != nil {
+		return err
+	}
+	writers, err := emitters.New(brokers, names, nil)
+	if err != nil {
+		return err
+	}
+	// The emitters close after the listener and the handler are gone.
+	a.servers.onClose(writers.Close)
+
+	a.view("view of accounts", accounts)
+	a.view("view of following", rows)
+	a.view("view of stats", stats)
+	reader := &views.Feeds{
+		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store, Rows: rows, Accounts: accounts,
+		Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
+		Now: time.Now, Random: rand.Uint64, Pause: pause,
+	}
+	c := api.Config{
+		Accounts: accounts, Stats: stats, Following: rows, Followers: a.servers.store, Feeds: reader, Posts: reader,
+		Publisher: &emitters.Publisher{
+			Emitters: writers, Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store, Log: a.log,
+		},
+		Emitters: writers, CursorKey: a.servers.key, Log: a.log,
+	}
+	a.add("api", func(ctx context.Context) error { return a.serveAPI(ctx, c) })
+	return nil
+}
+
+type view interface {
+	Run(ctx context.Context) error
+	Ready() <-chan struct{}
+}
+
+func (a *App) view(name string, v view) {
+	a.add(name, func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		told := make(chan struct{})
+		go func() {
+			defer close(told)
+			select {
+			case <-v.Ready():
+				a.health.Running(name)
+			case <-ctx.Done():
+			}
+		}()
+		err := v.Run(ctx)
+		cancel()
+		<-told
+		return err
+	})
+}
+
+// serveAPI asks Kafka for this process's number, and then lets requests in.
+func (a *App) serveAPI(ctx context.Context, c api.Config) error {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	var position emitters.Position
+	for {
+		position, err = c.Emitters.NodeStart(ctx, host, time.Now())
+		if err == nil {
+			break
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if !errors.Is(err, emitters.ErrUnavailable) {
+			return fmt.Errorf("note the start of this process: %w", err)
+		}
+		a.health.Failed("api", err)
+		a.log.Warn("kafka does not take the note of this start, trying again", "error", err)
+	}
+	if c.Minter, err = freshet.NewMinter(position.Offset%freshet.Nodes, time.Now); err != nil {
+		return err
+	}
+	made, err := api.New(c)
+	if err != nil {
+		return err
+	}
+	handler := http.Handler(made)
+	a.handler.Store(&handler)
+	a.health.Running("api")
+	<-ctx.Done()
+	return nil
+}
+
+func pause(ctx context.Context, d time.Duration) {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
+}

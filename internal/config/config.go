@@ -1,0 +1,173 @@
+// Package config is what an operator can set, with defaults and their reasons, and one place that refuses nonsense.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"freshet"
+	"freshet/internal/feeds"
+)
+
+// Role is a part of freshet that can run in a process of its own.
+type Role string
+
+// The roles. Each group is a role, and so is the API.
+const (
+	API       Role = "api"
+	Directory Role = "directory"
+	Following Role = "following"
+	Fanout    Role = "fanout"
+	Archive   Role = "archive"
+)
+
+// Roles lists them all.
+var Roles = []Role{API, Directory, Following, Fanout, Archive}
+
+// ParseRoles reads role names; "all" is every role.
+func ParseRoles(names []string) ([]Role, error) {
+	var roles []Role
+	for _, name := range names {
+		if name == "all" {
+			return Roles, nil
+		}
+		if !slices.Contains(Roles, Role(name)) {
+			return nil, fmt.Errorf("unknown role %q: want all, or some of %s", name, list(Roles))
+		}
+		if !slices.Contains(roles, Role(name)) {
+			roles = append(roles, Role(name))
+		}
+	}
+	if len(roles) == 0 {
+		return nil, fmt.Errorf("which role? all, or some of %s", list(Roles))
+	}
+	return roles, nil
+}
+
+func list(roles []Role) string {
+	names := make([]string, len(roles))
+	for i, role := range roles {
+		names[i] = string(role)
+	}
+	return strings.Join(names, " ")
+}
+
+// Config is the settings of a process.
+type Config struct {
+	// Roles that this process runs.
+	Roles []Role
+
+	// Kafka and Redis are addresses of servers. Empty means: start one here.
+	Kafka, Redis []string
+
+	// DataDir keeps tables, and what is started here. Empty means a temporary directory that goes when the process ends.
+	DataDir string
+
+	// Where to listen: the API, the operators' listener, and the servers that are started here.
+	Listen, Admin, KafkaListen, RedisListen string
+
+	// Prefix begins the names of all topics and groups.
+	Prefix string
+	// Partitions of each keyed topic: a power of two, fixed for the life of the deployment. 8 suit one machine, 128 a
+	// cluster that grows.
+	Partitions int32
+	// Replication and MinInSync of each topic on servers that were not started here.
+	Replication int16
+	MinInSync   int
+	// Zones in Redis: fixed for the life of the deployment. Every second a few bytes are written to each.
+	Zones int
+	// FeedLength is how many posts a cached feed holds.
+	FeedLength int
+	// PageSize is how many followers a page of a follower tree holds.
+	PageSize int
+}
+
+// Addresses on which a process listens, and which tools talk to, unless they are told otherwise.
+const (
+	DefaultListen      = "127.0.0.1:8080"
+	DefaultAdmin       = "127.0.0.1:8081"
+	DefaultKafkaListen = "127.0.0.1:19092"
+	DefaultRedisListen = "127.0.0.1:16379"
+)
+
+// Default is the settings for one machine, everything started here.
+func Default() Config {
+	return Config{
+		Roles:       Roles,
+		Listen:      DefaultListen,
+		Admin:       DefaultAdmin,
+		KafkaListen: DefaultKafkaListen,
+		RedisListen: DefaultRedisListen,
+		Prefix:      freshet.DefaultPrefix,
+		Partitions:  8,
+		Replication: 3,
+		MinInSync:   2,
+		// One Redis in this process: more zones than that only cost time.
+		Zones:      64,
+		FeedLength: feeds.DefaultFeedLength,
+		PageSize:   1024,
+	}
+}
+
+// Deployment is Default for processes of a cluster.
+func Deployment() Config {
+	c := Default()
+	c.Partitions = 128
+	c.Zones = feeds.DefaultZones
+	return c
+}
+
+// Has says whether the process runs a role.
+func (c Config) Has(role Role) bool { return slices.Contains(c.Roles, role) }
+
+// Names are the names of topics and groups.
+func (c Config) Names() freshet.Names { return freshet.Names{Prefix: c.Prefix} }
+
+// Layout is where things lie in Redis.
+func (c Config) Layout() feeds.Layout { return feeds.Layout{Zones: c.Zones, FeedLength: c.FeedLength} }
+
+// ErrAlone is wrapped by the refusal of a lone role whose server would be started in its own process.
+var ErrAlone = errors.New("nobody else could reach a server that is started in this process")
+
+// Validate refuses settings that cannot work. Errors name the flag.
+func (c Config) Validate() error {
+	if c.Partitions < 1 || c.Partitions&(c.Partitions-1) != 0 || c.Partitions > 1024 {
+		return fmt.Errorf("--partitions %d: want a power of two from 1 to 1024", c.Partitions)
+	}
+	if err := c.Layout().Validate(); err != nil {
+		return fmt.Errorf("--zones and --feed-length: %w", err)
+	}
+	if c.PageSize < 1 || c.PageSize > 65536 {
+		return fmt.Errorf("--page-size %d: want 1 to 65536", c.PageSize)
+	}
+	if c.Replication < 1 || c.MinInSync < 1 || c.MinInSync > int(c.Replication) {
+		return fmt.Errorf("--replication %d and --min-in-sync %d: want at least 1, and no more in sync than there are",
+			c.Replication, c.MinInSync)
+	}
+	if strings.ContainsAny(c.Prefix, " \t\n/:") || len(c.Prefix) > 100 {
+		return fmt.Errorf("--prefix %q: want letters, digits, '.', '_' or '-'", c.Prefix)
+	}
+	return c.validateAlone()
+}
+
+// validateAlone refuses to start a server here that the roles running elsewhere would need as well.
+func (c Config) validateAlone() error {
+	if len(c.Roles) == len(Roles) {
+		return nil
+	}
+	alone := func(flag string, users ...Role) error {
+		return fmt.Errorf("role %s without %s: %w, and %s runs elsewhere; name the server, or run all roles here",
+			list(c.Roles), flag, ErrAlone, list(slices.DeleteFunc(users, c.Has)))
+	}
+	if len(c.Kafka) == 0 {
+		return alone("--kafka", slices.Clone(Roles)...)
+	}
+	stores := []Role{API, Fanout, Archive}
+	inside := slices.DeleteFunc(slices.Clone(stores), func(r Role) bool { return !c.Has(r) })
+	if len(inside) > 0 && len(inside) < len(stores) {
+		return fmt.Errorf("role %s alone: the post store is embedded, so %s run in one process", list(inside), list(stores))
+	}
+	return nil
+}

@@ -1,0 +1,9 @@
+-- KEYS: token, post.  ARGV: token, offset, value, life in seconds.
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+local there = redis.call('GET', KEYS[2])
+if there then
+  local offset = string.match(there, '^B(%d+):')
+  if not offset or tonumber(offset) > tonumber(ARGV[2]) then return 0 end
+end
+redis.call('SET', KEYS[2], ARGV[3], 'EX', ARGV[4])
+return 1

@@ -1,0 +1,512 @@
+package feeds
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+	"golang.org/x/sync/errgroup"
+
+	"freshet"
+)
+
+// Inputs is how a Writer speaks with the consumer group whose messages it writes. Functions are called from the
+// Writer's goroutine.
+type Inputs struct {
+	// Finished is the session that runs (0: none) and how far each input partition of it is finished.
+	Finished func() (session uint64, offsets map[Input]int64)
+	// Release lets offsets be committed: every zone has noted them.
+	Release func(session uint64, offsets map[Input]int64)
+	// Back ends the session, so that the next one begins at these offsets.
+	Back func(offsets map[Input]int64)
+	// At looks up the positions of the partitions that the running session owns.
+	At func(ctx context.Context) (Positions, error)
+	// Ends looks up the end of every partition of every input, whoever owns it.
+	Ends func(ctx context.Context) (map[Input]int64, error)
+}
+
+// WriterConfig says how a Writer works. The zero value of a number means its default.
+type WriterConfig struct {
+	Conn   Conn
+	Layout Layout
+	Inputs Inputs
+	Logger *slog.Logger
+	// MaxEntries and MaxBytes bound what waits for the next flush; past them Add waits.
+	MaxEntries, MaxBytes int
+	// LogLimit is the length in bytes from which on a block's log is merged into its feeds.
+	LogLimit int
+	// NoteEvery is how often watermarks are noted, and so how far behind committed offsets are; it is also how long a
+	// loss of Redis can go unnoticed.
+	NoteEvery time.Duration
+	// ColdAfter is how many days a feed is kept without being read.
+	ColdAfter int
+}
+
+// Defaults of WriterConfig.
+const (
+	DefaultMaxEntries = 4 << 20
+	DefaultMaxBytes   = 64 << 20
+	DefaultLogLimit   = 64 << 10
+	DefaultNoteEvery  = time.Second
+	DefaultColdAfter  = 14
+)
+
+// Writer brings deliveries into Redis, for all partitions of a process. One batch fills while the other is flushed, so a
+// flush takes whatever came in during the one before: milliseconds' worth when idle, much when there is a backlog.
+//
+// When Redis fails it tries again, with growing pauses, for ever; nothing is skipped. Add, Barrier, Recover and Err may be
+// called from any goroutine; Run is called once.
+type Writer struct {
+	cfg     WriterConfig
+	flusher *Flusher
+
+	mu      sync.Mutex
+	filling *pending
+	room    chan struct{} // closed when filling is swapped
+	busy    bool          // a flush is under way
+	closed  bool          // the last flush has begun
+	failure error         // why Redis cannot be written, nil if it can
+
+	more     chan struct{} // there is something to flush
+	recovers chan recoverRequest
+	stopped  chan struct{}
+
+	long sync.Map // blocks and authors whose log or outbox is long, until compacted
+	work chan any
+
+	noted   map[Input]int64 // of the last Note under the present tokens
+	session uint64          // of the last positions seen
+}
+
+type pending struct {
+	batch   *Batch
+	waiters []waiter
+}
+
+type waiter struct {
+	ctx  context.Context // of the session that waits
+	done func(error)
+}
+
+type recoverRequest struct {
+	ctx   context.Context
+	at    Positions
+	reply chan<- recoverReply
+}
+
+type recoverReply struct {
+	decision Decision
+	err      error
+}
+
+// ErrStopped is given to whoever waits for a writer that has stopped, or for a session that has ended.
+var ErrStopped = errors.New("the feed writer does not wait for redis any longer")
+
+// NewWriter makes a writer; Run starts it.
+func NewWriter(cfg WriterConfig) *Writer {
+	setDefault(&cfg.MaxEntries, DefaultMaxEntries)
+	setDefault(&cfg.MaxBytes, DefaultMaxBytes)
+	setDefault(&cfg.LogLimit, DefaultLogLimit)
+	setDefault(&cfg.ColdAfter, DefaultColdAfter)
+	if cfg.NoteEvery == 0 {
+		cfg.NoteEvery = DefaultNoteEvery
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	return &Writer{
+		cfg:      cfg,
+		flusher:  NewFlusher(cfg.Conn, cfg.Layout, randomName(), randomName),
+		filling:  &pending{batch: NewBatch()},
+		room:     make(chan struct{}),
+		more:     make(chan struct{}, 1),
+		recovers: make(chan recoverRequest),
+		stopped:  make(chan struct{}),
+		work:     make(chan any, 1024),
+	}
+}
+
+func setDefault(n *int, value int) {
+	if *n == 0 {
+		*n = value
+	}
+}
+
+// randomName names writers, tokens and generations: 96 random bits are never drawn twice.
+func randomName() string {
+	var b [12]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return hex.EncodeToString(b[:])
+}
+
+// Token is the token of a post's zone as the writer knows it now; see PutBody.
+func (w *Writer) Token(post freshet.PostID) string { return w.flusher.Token(w.cfg.Layout.OfPost(post)) }
+
+// Err says why Redis cannot be written at the moment; nil when it can.
+func (w *Writer) Err() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.failure
+}
+
+// Add takes a delivery, and calls done once: with nil when it and everything that was added before is in Redis; with an
+// error when ctx, that of the session, ended before, or the writer has stopped. It waits while too much is waiting.
+func (w *Writer) Add(ctx context.Context, d Delivery, done func(error)) {
+	for {
+		w.mu.Lock()
+		if w.closed {
+			w.mu.Unlock()
+			done(ErrStopped)
+			return
+		}
+		batch := w.filling.batch
+		if batch.Entries() < w.cfg.MaxEntries && batch.Bytes() < w.cfg.MaxBytes {
+			batch.Add(d)
+			w.filling.waiters = append(w.filling.waiters, waiter{ctx, done})
+			w.mu.Unlock()
+			w.wake()
+			return
+		}
+		room := w.room
+		w.mu.Unlock()
+		select {
+		case <-room:
+		case <-ctx.Done():
+			done(fmt.Errorf("%w: %w", ErrStopped, ctx.Err()))
+			return
+		case <-w.stopped:
+			done(ErrStopped)
+			return
+		}
+	}
+}
+
+// Barrier calls done as Add does, for everything that was added before.
+func (w *Writer) Barrier(ctx context.Context, done func(error)) {
+	w.mu.Lock()
+	idle, closed := !w.busy && w.filling.batch.Empty(), w.closed
+	if !idle && !closed {
+		w.filling.waiters = append(w.filling.waiters, waiter{ctx, done})
+	}
+	w.mu.Unlock()
+	switch {
+	case closed:
+		done(ErrStopped)
+	case idle:
+		done(nil)
+	default:
+		w.wake()
+	}
+}
+
+func (w *Writer) wake() {
+	select {
+	case w.more <- struct{}{}:
+	default:
+	}
+}
+
+// Recover opens every zone for a session that is about to begin, at these positions, and says how far it has to go back.
+// It waits for Redis as long as ctx allows.
+func (w *Writer) Recover(ctx context.Context, at Positions) (Decision, error) {
+	reply := make(chan recoverReply, 1)
+	select {
+	case w.recovers <- recoverRequest{ctx, at, reply}:
+	case <-w.stopped:
+		return Decision{}, ErrStopped
+	case <-ctx.Done():
+		return Decision{}, fmt.Errorf("wait for the feed writer: %w", ctx.Err())
+	}
+	r := <-reply
+	return r.decision, r.err
+}
+
+// Run flushes until ctx ends, and then what is left, if Redis takes it at the first try. It always returns nil.
+func (w *Writer) Run(ctx context.Context) error {
+	var g errgroup.Group
+	inner, cancel := context.WithCancel(ctx)
+	g.Go(func() error {
+		w.compactor(inner)
+		return nil
+	})
+	w.loop(ctx)
+	close(w.stopped)
+	cancel()
+	_ = g.Wait() // the compactor has no errors
+	w.flushOnce(context.WithoutCancel(ctx))
+	return nil
+}
+
+func (w *Writer) loop(ctx context.Context) {
+	ticker := time.NewTicker(w.cfg.NoteEvery)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case r := <-w.recovers:
+			w.serve(ctx, r)
+		case <-w.more:
+			w.flush(ctx)
+		case <-ticker.C:
+			w.note(ctx)
+		}
+	}
+}
+
+// flush swaps the batches and writes the full one, however long that takes.
+func (w *Writer) flush(ctx context.Context) {
+	p := w.swap()
+	pause := newPause()
+	for {
+		flushed, err := w.flusher.Flush(ctx, p.batch)
+		if err == nil {
+			w.finish(p, flushed)
+			return
+		}
+		w.fail(err)
+		if !w.mend(ctx, p, pause) {
+			for _, waiter := range p.waiters {
+				waiter.done(ErrStopped)
+			}
+			return
+		}
+	}
+}
+
+// flushOnce is for the end: nobody is there to recover for.
+func (w *Writer) flushOnce(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, time.Second)
+	defer cancel()
+	w.mu.Lock()
+	w.closed = true
+	w.mu.Unlock()
+	p := w.swap()
+	flushed, err := w.flusher.Flush(ctx, p.batch)
+	if err == nil {
+		w.finish(p, flushed)
+		return
+	}
+	for _, waiter := range p.waiters {
+		waiter.done(fmt.Errorf("%w: %w", ErrStopped, err))
+	}
+}
+
+func (w *Writer) swap() *pending {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	p := w.filling
+	w.filling = &pending{batch: NewBatch()}
+	w.busy = true
+	close(w.room)
+	w.room = make(chan struct{})
+	return p
+}
+
+func (w *Writer) finish(p *pending, flushed Flushed) {
+	w.mu.Lock()
+	w.busy, w.failure = false, nil
+	w.mu.Unlock()
+	for _, waiter := range p.waiters {
+		waiter.done(nil)
+	}
+	for _, log := range flushed.Logs {
+		if log.Length > int64(w.cfg.LogLimit) {
+			w.enqueue(log.Block)
+		}
+	}
+	for _, outbox := range flushed.Outboxes {
+		if outbox.Length > int64(2*idSize*w.cfg.Layout.FeedLength) {
+			w.enqueue(outbox.Author)
+		}
+	}
+}
+
+// fail notes why Redis cannot be written, and logs it once.
+func (w *Writer) fail(err error) {
+	w.mu.Lock()
+	first := w.failure == nil
+	w.failure = err
+	w.mu.Unlock()
+	if first {
+		w.cfg.Logger.Warn("redis is not written", "error", err)
+	}
+}
+
+// mend pauses and recovers, until it works or ctx ends, and then answers false. Sessions that end meanwhile are not kept
+// waiting: what they do not commit comes again.
+func (w *Writer) mend(ctx context.Context, p *pending, pause *backoff.ExponentialBackOff) bool {
+	for {
+		at, err := w.cfg.Inputs.At(ctx)
+		if err == nil {
+			if _, err = w.recover(ctx, at, true); err == nil {
+				return true
+			}
+		}
+		w.fail(err)
+		w.dismiss(p)
+		timer := time.NewTimer(pause.NextBackOff())
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return false
+		case r := <-w.recovers:
+			w.serve(ctx, r)
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// dismiss lets go of those who wait for a session that has ended.
+func (w *Writer) dismiss(p *pending) {
+	w.mu.Lock()
+	filling := w.filling
+	var ended []waiter
+	for _, p := range []*pending{p, filling} {
+		if p == nil {
+			continue
+		}
+		kept := p.waiters[:0]
+		for _, waiter := range p.waiters {
+			if waiter.ctx.Err() != nil {
+				ended = append(ended, waiter)
+			} else {
+				kept = append(kept, waiter)
+			}
+		}
+		p.waiters = kept
+	}
+	w.mu.Unlock()
+	for _, waiter := range ended {
+		waiter.done(ErrStopped)
+	}
+}
+
+// serve answers a session that is about to begin. It tries until Redis answers or the session is over.
+func (w *Writer) serve(ctx context.Context, r recoverRequest) {
+	pause := newPause()
+	for {
+		d, err := w.recover(r.ctx, r.at, false)
+		if err == nil {
+			r.reply <- recoverReply{decision: d}
+			return
+		}
+		w.fail(err)
+		w.dismiss(nil)
+		timer := time.NewTimer(pause.NextBackOff())
+		select {
+		case <-timer.C:
+			continue
+		case <-r.ctx.Done():
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		r.reply <- recoverReply{err: fmt.Errorf("prepare redis for a session: %w", err)}
+		return
+	}
+}
+
+// recover runs the flusher's Recover. A session that is running goes back if it has to.
+func (w *Writer) recover(ctx context.Context, at Positions, running bool) (Decision, error) {
+	d, err := w.flusher.Recover(ctx, int64(w.session), at, w.cfg.Inputs.Ends)
+	if err != nil {
+		return Decision{}, err
+	}
+	w.noted = nil
+	w.mu.Lock()
+	w.failure = nil
+	w.mu.Unlock()
+	if len(d.Lost) > 0 {
+		w.cfg.Logger.Warn("redis has lost writes, or is new: going back", "zones", len(d.Lost), "to", describe(d.Back))
+	}
+	if running && d.Again() {
+		w.cfg.Inputs.Back(d.Back)
+	}
+	return d, nil
+}
+
+// note writes the watermarks and releases what they pass; when nothing has moved, it only looks whether something is
+// lost.
+func (w *Writer) note(ctx context.Context) {
+	session, offsets := w.cfg.Inputs.Finished()
+	if session == 0 {
+		return // nothing is open yet, or nobody has anything to lose
+	}
+	w.session = session
+	marks := offsets
+	if w.noted != nil && maps.Equal(offsets, w.noted) {
+		marks = nil
+	}
+	noted, err := w.flusher.Note(ctx, int64(session), marks)
+	switch {
+	case err != nil:
+		w.fail(err)
+		w.mend(ctx, nil, newPause())
+	case noted && marks != nil:
+		w.noted = offsets
+		w.cfg.Inputs.Release(session, offsets)
+	}
+}
+
+// enqueue asks the compactor for a block or an author. What finds no room comes again with the next flush.
+func (w *Writer) enqueue(long any) {
+	if _, waiting := w.long.LoadOrStore(long, true); waiting {
+		return
+	}
+	select {
+	case w.work <- long:
+	default:
+		w.long.Delete(long)
+	}
+}
+
+func (w *Writer) compactor(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case long := <-w.work:
+			w.long.Delete(long)
+			if err := w.compact(ctx, long); err != nil && ctx.Err() == nil {
+				w.cfg.Logger.Debug("not compacted; the next flush asks again", "error", err)
+			}
+		}
+	}
+}
+
+func (w *Writer) compact(ctx context.Context, long any) error {
+	author, isOutbox := long.(freshet.Number)
+	if isOutbox {
+		return w.cfg.Layout.TrimOutbox(ctx, w.cfg.Conn, author)
+	}
+	block, _ := long.(uint64)
+	oldest := DayOf(time.Now()) - Day(w.cfg.ColdAfter)
+	result, err := w.cfg.Layout.CompactBlock(ctx, w.cfg.Conn, block, oldest, randomName())
+	if result.Corrupt != nil {
+		w.cfg.Logger.Error("feeds were made cold", "block", block, "error", result.Corrupt)
+	}
+	return err
+}
+
+func newPause() *backoff.ExponentialBackOff {
+	pause := backoff.NewExponentialBackOff()
+	pause.InitialInterval = 20 * time.Millisecond
+	pause.MaxInterval = 2 * time.Second
+	return pause
+}
+
+func describe(offsets map[Input]int64) []string {
+	var parts []string
+	for input, offset := range offsets {
+		parts = append(parts, fmt.Sprintf("%s=%d", input.field(), offset))
+	}
+	return parts
+}

@@ -1,0 +1,157 @@
+package fanout
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"freshet"
+	"freshet/internal/feeds"
+	"freshet/internal/kafka"
+	"freshet/internal/posts"
+)
+
+// Progress tells how far the post store is, for each partition of posts.
+type Progress interface {
+	Progress(ctx context.Context) (map[int32]posts.Progress, error)
+}
+
+// inputs stands between the consumer group, which speaks of topics of Kafka, and the feed writer, which speaks of what
+// its messages write to Redis.
+type inputs struct {
+	names  freshet.Names
+	group  *kafka.Group
+	lookup *kafka.Lookup
+	store  Progress
+	log    *slog.Logger
+
+	mu       sync.RWMutex
+	progress map[int32]posts.Progress
+}
+
+func (in *inputs) topic(input string) string {
+	switch input {
+	case feeds.InputPosts:
+		return in.names.Topic(freshet.Posts)
+	case feeds.InputReplays:
+		return in.names.Topic(freshet.Replays)
+	}
+	return in.names.Loop(freshet.FanoutGroup)
+}
+
+// topics are those whose messages write to Redis.
+func (in *inputs) topics() []string {
+	return []string{in.topic(feeds.InputPosts), in.topic(feeds.InputReplays), in.topic(feeds.InputLoop)}
+}
+
+func (in *inputs) toFeeds(offsets map[kafka.TopicPartition]int64) map[feeds.Input]int64 {
+	translated := make(map[feeds.Input]int64, len(offsets))
+	for _, input := range []string{feeds.InputPosts, feeds.InputReplays, feeds.InputLoop} {
+		topic := in.topic(input)
+		for at, offset := range offsets {
+			if at.Topic == topic {
+				translated[feeds.Input{Topic: input, Partition: at.Partition}] = offset
+			}
+		}
+	}
+	return translated
+}
+
+func (in *inputs) toKafka(offsets map[feeds.Input]int64) map[kafka.TopicPartition]int64 {
+	translated := make(map[kafka.TopicPartition]int64, len(offsets))
+	for input, offset := range offsets {
+		translated[kafka.TopicPartition{Topic: in.topic(input.Topic), Partition: input.Partition}] = offset
+	}
+	return translated
+}
+
+func (in *inputs) hooks() feeds.Inputs {
+	return feeds.Inputs{
+		Finished: func() (uint64, map[feeds.Input]int64) {
+			p := in.group.Positions()
+			return p.Session, in.toFeeds(p.Offsets)
+		},
+		Release: func(session uint64, offsets map[feeds.Input]int64) {
+			in.group.Release(kafka.Positions{Session: session, Offsets: in.toKafka(offsets)})
+		},
+		Back: func(offsets map[feeds.Input]int64) { in.group.Seek(in.toKafka(offsets)) },
+		At: func(ctx context.Context) (feeds.Positions, error) {
+			return in.positions(ctx, in.group.Assignment())
+		},
+		Ends: func(ctx context.Context) (map[feeds.Input]int64, error) {
+			ends, err := in.lookup.Ends(ctx, in.topics()...)
+			return in.toFeeds(ends), err
+		},
+	}
+}
+
+// positions looks up where the group stands in the claims that write to Redis.
+func (in *inputs) positions(ctx context.Context, claims map[string][]int32) (feeds.Positions, error) {
+	committed, err := in.lookup.Committed(ctx, in.names.Group(freshet.FanoutGroup), in.topics()...)
+	if err != nil {
+		return feeds.Positions{}, err
+	}
+	at := feeds.Positions{Committed: map[feeds.Input]int64{}, Stored: map[int32]int64{}}
+	for _, input := range []string{feeds.InputPosts, feeds.InputReplays, feeds.InputLoop} {
+		topic := in.topic(input)
+		for _, partition := range claims[topic] {
+			offset, ok := committed[kafka.TopicPartition{Topic: topic, Partition: partition}]
+			if !ok {
+				offset = -1
+			}
+			at.Committed[feeds.Input{Topic: input, Partition: partition}] = offset
+		}
+	}
+	progress, err := in.store.Progress(ctx)
+	if err != nil {
+		return feeds.Positions{}, fmt.Errorf("ask how far the post store is: %w", err)
+	}
+	for partition, p := range progress {
+		at.Stored[partition] = p.Offset
+	}
+	return at, nil
+}
+
+// assigned prepares Redis for a session and says how far it has to go back.
+func (f *Fanout) assigned(ctx context.Context, claims map[string][]int32) (map[kafka.TopicPartition]int64, error) {
+	at, err := f.inputs.positions(ctx, claims)
+	if err != nil {
+		return nil, err
+	}
+	d, err := f.writer.Recover(ctx, at)
+	return f.inputs.toKafka(d.Back), err
+}
+
+// progressEvery is how often the post store is asked how far it is: what it has is not written to Redis again.
+const progressEvery = time.Second
+
+func (in *inputs) watchStore(ctx context.Context) {
+	ticker := time.NewTicker(progressEvery)
+	defer ticker.Stop()
+	for {
+		progress, err := in.store.Progress(ctx)
+		switch {
+		case err == nil:
+			in.mu.Lock()
+			in.progress = progress
+			in.mu.Unlock()
+		case ctx.Err() == nil:
+			// What was known before stays true, because the store only goes on.
+			in.log.Warn("the post store does not say how far it is", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// stored says whether the post store is known to have the record at an offset of a partition of posts.
+func (in *inputs) stored(partition int32, offset int64) bool {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	return offset < in.progress[partition].Offset
+}

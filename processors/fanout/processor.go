@@ -1,0 +1,294 @@
+package fanout
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strconv"
+
+	"github.com/lovoo/goka"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/protobuf/proto"
+
+	"freshet"
+	"freshet/internal/events"
+	"freshet/internal/feeds"
+	"freshet/internal/kafka"
+)
+
+// HeaderOffset is the header of a record in replays that gives its offset in posts, decimal.
+const HeaderOffset = "freshet-offset"
+
+// Config is what a Fanout needs.
+type Config struct {
+	Brokers []string
+	Names   freshet.Names
+	Conn    feeds.Conn
+	Layout  feeds.Layout
+	Tree    Tree
+	// Store tells how far the post store is.
+	Store Progress
+	// Settings are those of the processor; Group is filled in.
+	Settings kafka.ProcessorSettings
+	// Writer's settings; what the fields above say is filled in.
+	Writer feeds.WriterConfig
+	Logger *slog.Logger
+	// Health is told about the processor.
+	Health *kafka.Health
+}
+
+// Fanout is a member of the group: the processor, and the writer that its partitions share.
+type Fanout struct {
+	cfg     Config
+	tree    Tree
+	group   *kafka.Group
+	inputs  *inputs
+	writer  *feeds.Writer
+	reports *goka.Emitter
+	board   *board
+	stats   *goka.Emitter
+	log     *slog.Logger
+}
+
+// New prepares a member; Run starts it and closes what New opened.
+func New(cfg Config) (*Fanout, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.Default()
+	}
+	f := &Fanout{cfg: cfg, tree: cfg.Tree, board: newBoard(), log: cfg.Logger}
+	lookup, err := kafka.NewLookup(cfg.Brokers)
+	if err != nil {
+		return nil, err
+	}
+	f.inputs = &inputs{names: cfg.Names, lookup: lookup, store: cfg.Store, log: cfg.Logger}
+	f.group = kafka.NewGroup(kafka.GroupConfig{
+		Name:        cfg.Names.Group(freshet.FanoutGroup),
+		Brokers:     cfg.Brokers,
+		Watermarked: f.inputs.topics(),
+		HoldUntil:   cfg.Names.Topic(freshet.Followers),
+		Assigned:    f.assigned,
+		Logger:      cfg.Logger,
+	})
+	f.inputs.group = f.group
+	f.cfg.Settings.Group = f.group
+	cfg.Writer.Conn, cfg.Writer.Layout, cfg.Writer.Logger = cfg.Conn, cfg.Layout, cfg.Logger
+	cfg.Writer.Inputs = f.inputs.hooks()
+	f.writer = feeds.NewWriter(cfg.Writer)
+	if f.reports, err = f.emitter(freshet.Applied, appliedCodec); err == nil {
+		f.stats, err = f.emitter(freshet.Stats, statsCodec)
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.close())
+	}
+	return f, nil
+}
+
+func (f *Fanout) emitter(topic freshet.Topic, codec goka.Codec) (*goka.Emitter, error) {
+	return kafka.NewEmitter(f.cfg.Brokers, "fanout-"+string(topic), f.cfg.Settings.Config, f.cfg.Names.Topic(topic), codec)
+}
+
+func (f *Fanout) close() error {
+	var errs []error
+	for _, emitter := range []*goka.Emitter{f.reports, f.stats} {
+		if emitter != nil {
+			errs = append(errs, emitter.Finish())
+		}
+	}
+	f.inputs.lookup.Close()
+	return errors.Join(errs...)
+}
+
+// Group is the consumer group: its lag, and seeking.
+func (f *Fanout) Group() *kafka.Group { return f.group }
+
+// Err says why feeds are not written at the moment, nil if they are.
+func (f *Fanout) Err() error { return f.writer.Err() }
+
+// Run runs the processor, again after each failure, until ctx ends. The writer outlives the processor, so that a session
+// that ends gets rid of what it holds.
+func (f *Fanout) Run(ctx context.Context) error {
+	outer, stop := context.WithCancel(context.WithoutCancel(ctx))
+	var g errgroup.Group
+	g.Go(func() error { return f.writer.Run(outer) })
+	g.Go(func() error {
+		f.board.run(outer, f.stats)
+		return nil
+	})
+	g.Go(func() error {
+		f.inputs.watchStore(outer)
+		return nil
+	})
+	err := kafka.Supervise(ctx, "fanout", f.log, func(ctx context.Context) error {
+		p, err := goka.NewProcessor(f.cfg.Brokers, f.graph(), kafka.ProcessorOptions(f.cfg.Settings)...)
+		if err != nil {
+			return fmt.Errorf("make the fanout processor: %w", err)
+		}
+		return kafka.RunProcessor(ctx, p, func() { f.cfg.Health.Running("fanout") })
+	}, kafka.SuperviseOptions{Health: f.cfg.Health})
+	stop()
+	return errors.Join(err, g.Wait(), f.close())
+}
+
+var (
+	nodeCodec    kafka.Codec[events.TreeNode, *events.TreeNode]
+	appliedCodec kafka.Codec[events.AppliedReport, *events.AppliedReport]
+	statsCodec   kafka.Codec[events.Stats, *events.Stats]
+)
+
+// graph declares the group. Reports and stats are follow-ups and have emitters of their own.
+func (f *Fanout) graph() *goka.GroupGraph {
+	names, group := f.cfg.Names, freshet.FanoutGroup
+	return goka.DefineGroup(goka.Group(names.Group(group)),
+		kafka.Input(names.Topic(freshet.Posts), names, group, f.onPost),
+		kafka.Input(names.Topic(freshet.Replays), names, group, f.onPost),
+		kafka.Input(names.Topic(freshet.Followers), names, group, f.onFollower),
+		kafka.Loop(names, group, f.onLoop),
+		goka.Persist(nodeCodec),
+		kafka.DeadLetters(names),
+	)
+}
+
+func (f *Fanout) onPost(ctx goka.Context, m *events.PostEvent) error {
+	at, n, err := f.node(ctx)
+	if err != nil {
+		return err
+	}
+	event, err := m.Event()
+	if err != nil {
+		return kafka.Poison(err)
+	}
+	if event.Post.Author != at.Author || !at.Root() {
+		return kafka.Poison(fmt.Errorf("a post of account %d under the key %q", event.Post.Author, ctx.Key()))
+	}
+	record := PostRecord{Event: event, Offset: ctx.Offset()}
+	if string(ctx.Topic()) == f.cfg.Names.Topic(freshet.Replays) {
+		record.Replayed = true
+		if record.Offset, err = strconv.ParseInt(string(ctx.Headers()[HeaderOffset]), 10, 64); err != nil {
+			return kafka.Poison(fmt.Errorf("header %s of a replayed post: %w", HeaderOffset, err))
+		}
+	}
+	record.Stored = f.inputs.stored(ctx.Partition(), record.Offset)
+	if event.Kind != freshet.PostDeleted && !record.Stored {
+		record.Token = f.writer.Token(event.Post.ID)
+		if record.Body, err = proto.Marshal(events.BodyOf(event.Post)); err != nil {
+			return kafka.Poison(err)
+		}
+	}
+	next, out := f.tree.OnPost(at.Author, n, record)
+	f.do(ctx, next, out)
+	return nil
+}
+
+func (f *Fanout) onFollower(ctx goka.Context, m *events.FollowerState) error {
+	at, n, err := f.node(ctx)
+	if err != nil {
+		return err
+	}
+	if !at.Root() {
+		return kafka.Poison(fmt.Errorf("a follower under the key %q, which is no account's number", ctx.Key()))
+	}
+	next, out := f.tree.OnFollower(at.Author, n, stateOf(m))
+	f.do(ctx, next, out)
+	return nil
+}
+
+func (f *Fanout) onLoop(ctx goka.Context, m *events.FanoutLoop) error {
+	at, n, err := f.node(ctx)
+	if err != nil {
+		return err
+	}
+	message := LoopMessage{To: at}
+	switch {
+	case m.GetFollower() != nil:
+		message.Kind, message.State = LoopFollower, stateOf(m.GetFollower())
+	case m.GetDeliver() != nil:
+		message.Kind, message.Post = LoopDeliver, freshet.PostID(m.GetDeliver().GetPost())
+	case m.GetSubtotal() != nil:
+		message.Kind, message.Subtotal = LoopSubtotal, m.GetSubtotal().GetFollowers()
+		message.Child = byte(min(m.GetSubtotal().GetChild(), Children))
+	default:
+		return kafka.Poison(errors.New("a loop message that says nothing"))
+	}
+	next, out := f.tree.OnLoop(n, message)
+	f.do(ctx, next, out)
+	return nil
+}
+
+// do carries an outcome out. The message is finished when Redis, the table and the loop have acknowledged it; what has to
+// come after that is left to the group.
+func (f *Fanout) do(ctx goka.Context, n *Node, out Outcome) {
+	if out.Changed {
+		ctx.SetValue(EncodeNode(n))
+	}
+	for _, message := range out.Loop {
+		ctx.Loopback(message.To.Key(), loopOf(message))
+	}
+	topic, partition, offset := string(ctx.Topic()), ctx.Partition(), ctx.Offset()
+	if report := out.Report; report != nil {
+		f.group.After(topic, partition, offset, func(done func(error)) { f.report(*report, done) })
+		if out.Delivery == nil {
+			f.writer.Barrier(ctx.Context(), ctx.DeferCommit())
+		}
+	}
+	if stats := out.Stats; stats != nil {
+		f.group.After(topic, partition, offset, func(done func(error)) { f.board.post(*stats, done) })
+	}
+	if out.Delivery != nil {
+		f.writer.Add(ctx.Context(), *out.Delivery, ctx.DeferCommit())
+	}
+}
+
+func (f *Fanout) report(r Report, done func(error)) {
+	promise, err := f.reports.Emit(r.Follower.Key(), &events.AppliedReport{
+		Followee: uint64(r.Followee), Held: r.Held, Version: r.Version,
+	})
+	if err != nil {
+		done(err)
+		return
+	}
+	promise.Then(done)
+}
+
+var errRow = errors.New("the row in the table cannot be read; rebuild the group's table")
+
+// node is the address of the message's key and the node there. A row that cannot be read makes dead letters of the
+// author's messages, and the other authors' go on.
+func (f *Fanout) node(ctx goka.Context) (Address, *Node, error) {
+	at, err := ParseAddress(ctx.Key())
+	if err != nil {
+		return Address{}, nil, kafka.Poison(err)
+	}
+	switch row := ctx.Value().(type) {
+	case nil:
+		return at, nil, nil
+	case *events.TreeNode:
+		n, err := DecodeNode(row)
+		if err != nil {
+			return at, nil, kafka.Poison(fmt.Errorf("row %q: %w: %w", ctx.Key(), errRow, err))
+		}
+		return at, n, nil
+	case *kafka.Invalid:
+		return at, nil, kafka.Poison(fmt.Errorf("row %q: %w: %w", ctx.Key(), errRow, row))
+	default:
+		return at, nil, fmt.Errorf("row %q: the table's codec made a %T", ctx.Key(), row)
+	}
+}
+
+func stateOf(m *events.FollowerState) State {
+	return State{Follower: freshet.Number(m.GetFollower()), Follows: m.GetFollows(), Version: m.GetVersion()}
+}
+
+func loopOf(m LoopMessage) *events.FanoutLoop {
+	switch m.Kind {
+	case LoopFollower:
+		return &events.FanoutLoop{Message: &events.FanoutLoop_Follower{Follower: &events.FollowerState{
+			Follower: uint64(m.State.Follower), Follows: m.State.Follows, Version: m.State.Version,
+		}}}
+	case LoopDeliver:
+		return &events.FanoutLoop{Message: &events.FanoutLoop_Deliver{Deliver: &events.Deliver{Post: uint64(m.Post)}}}
+	}
+	return &events.FanoutLoop{Message: &events.FanoutLoop_Subtotal{Subtotal: &events.Subtotal{
+		Child: uint32(m.Child), Followers: m.Subtotal,
+	}}}
+}

@@ -1,0 +1,75 @@
+package fanout
+
+import (
+	"freshet"
+	"freshet/internal/feeds"
+)
+
+// PostRecord is a record of posts, or a copy of one in replays.
+type PostRecord struct {
+	Event freshet.PostEvent
+	// Offset is that of the record in posts, also of a copy.
+	Offset int64
+	// Replayed: a copy. It is delivered again, but was counted before.
+	Replayed bool
+	// Body is what Redis keeps of the post until the post store has it; Token is the zone's token at the moment.
+	Body  []byte
+	Token string
+	// Stored: the post store has the post, as it was after this record.
+	Stored bool
+}
+
+// Outcome is what a message has to do, in this order: the node is written if it changed; Loop is sent; Delivery goes to
+// the writer. The message is finished when the table, the loop and Redis have acknowledged, with all that was handed to
+// the writer before. Then Report and Stats are sent, and when they are acknowledged the message is released.
+type Outcome struct {
+	Effects
+	Delivery *feeds.Delivery
+}
+
+// OnPost is the rule for posts and replays at the root: count, deliver.
+func (t Tree) OnPost(author freshet.Number, n *Node, r PostRecord) (*Node, Outcome) {
+	root := Address{Author: author}
+	out := Outcome{Delivery: &feeds.Delivery{Kind: r.Event.Kind, Author: author, Post: r.Event.Post.ID}}
+	if r.Event.Kind == freshet.PostCreated {
+		out.Effects = t.Deliver(root, n, r.Event.Post.ID)
+		out.deliver(author, r.Event.Post.ID)
+	}
+	if r.Event.Kind != freshet.PostDeleted && !r.Stored {
+		// The store has the rest. A body written after the store has passed the post could bring a deleted one back: its
+		// tombstone may have expired.
+		out.Delivery.Body = &feeds.PutBody{Post: r.Event.Post.ID, Token: r.Token, Offset: r.Offset, Body: r.Body}
+	}
+	if r.Replayed {
+		return n, out
+	}
+	counted, effects := t.Post(author, n, r.Event.Kind, r.Offset)
+	out.Changed, out.Stats = effects.Changed, effects.Stats
+	return counted, out
+}
+
+// OnFollower is the rule for followers: the state enters at the root.
+func (t Tree) OnFollower(author freshet.Number, n *Node, s State) (*Node, Outcome) {
+	n, effects := t.Follower(Address{Author: author}, n, s)
+	return n, Outcome{Effects: effects}
+}
+
+// OnLoop is the rule for the loop. A delivery writes the author's outbox also where the page is empty: a follower that
+// this node reports next relies on the outbox for every post that the node saw before.
+func (t Tree) OnLoop(n *Node, m LoopMessage) (*Node, Outcome) {
+	n, effects := t.Loop(n, m)
+	out := Outcome{Effects: effects}
+	if m.Kind == LoopDeliver {
+		out.deliver(m.To.Author, m.Post)
+	}
+	return n, out
+}
+
+func (o *Outcome) deliver(author freshet.Number, post freshet.PostID) {
+	if o.Delivery == nil {
+		o.Delivery = &feeds.Delivery{Kind: freshet.PostCreated, Author: author, Post: post}
+	}
+	if o.Deliver != nil {
+		o.Delivery.Followers = o.Deliver.Followers
+	}
+}

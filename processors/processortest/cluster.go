@@ -1,0 +1,179 @@
+// Package processortest runs processors and views on a Kafka in the test's own process, through the constructors and
+// options of the program. Only the waiting times are shorter.
+package processortest
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/IBM/sarama"
+	"github.com/lovoo/goka"
+	"github.com/lovoo/goka/storage"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"freshet"
+	"freshet/internal/kafka"
+)
+
+// Patience is how long a test waits for what should happen.
+const Patience = 15 * time.Second
+
+// Cluster is a Kafka with all topics.
+type Cluster struct {
+	Brokers []string
+	Names   freshet.Names
+	Fake    *kfake.Cluster
+	t       testing.TB
+}
+
+// Start starts a Kafka for the time of the test.
+func Start(t testing.TB, partitions int32) *Cluster {
+	t.Helper()
+	fake, err := kfake.NewCluster(kfake.NumBrokers(1),
+		kfake.BrokerConfigs(map[string]string{"group.initial.rebalance.delay.ms": "0"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(fake.Close)
+	c := &Cluster{Brokers: fake.ListenAddrs(), Names: freshet.Names{Prefix: "test."}, Fake: fake, t: t}
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	err = kafka.EnsureTopics(ctx, c.Brokers, c.Names.TopicSpecs(partitions, freshet.Forever),
+		kafka.TopicPolicy{Replication: 1, MinInSync: 1, KeepForever: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+// Config is kafka.Config, quicker to notice things.
+func (c *Cluster) Config(clientID string) *sarama.Config {
+	cfg := kafka.Config(clientID)
+	cfg.Consumer.MaxWaitTime = 10 * time.Millisecond
+	cfg.Consumer.Offsets.AutoCommit.Interval = 20 * time.Millisecond
+	cfg.Consumer.Group.Heartbeat.Interval = 50 * time.Millisecond
+	cfg.Consumer.Group.Rebalance.Retry.Backoff = 20 * time.Millisecond
+	return cfg
+}
+
+// Logger is silent, unless PROCESSOR_TEST_LOG is set.
+func (c *Cluster) Logger() *slog.Logger {
+	if os.Getenv("PROCESSOR_TEST_LOG") == "" {
+		return slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, nil)).With("test", c.t.Name())
+}
+
+// Run runs something until the returned function is called, which waits for its end; at the latest when the test ends.
+// Its error is the test's.
+func (c *Cluster) Run(what string, run func(context.Context) error) (stop func()) {
+	c.t.Helper()
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if err := run(ctx); err != nil {
+			c.t.Errorf("%s: %v", what, err)
+		}
+	}()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		<-done
+	})
+	c.t.Cleanup(stop)
+	return stop
+}
+
+// Make is the shape of every processor's constructor.
+type Make func(brokers []string, names freshet.Names, opts ...goka.ProcessorOption) (*goka.Processor, error)
+
+// Processor runs a processor, with an empty local table, and returns when it consumes. The returned function stops it.
+func (c *Cluster) Processor(group freshet.Group, mk Make) (stop func()) {
+	c.t.Helper()
+	name := c.Names.Group(group)
+	processor, err := mk(c.Brokers, c.Names, kafka.ProcessorOptions(kafka.ProcessorSettings{
+		Config: c.Config,
+		Group: kafka.NewGroup(kafka.GroupConfig{
+			Name: name, Brokers: c.Brokers, Config: c.Config(name), Logger: c.Logger(),
+		}),
+		Storage: storage.MemoryBuilder(),
+		Logger:  c.Logger(),
+	})...)
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	ready := make(chan struct{})
+	stop = c.Run(name, func(ctx context.Context) error {
+		return kafka.RunProcessor(ctx, processor, func() { close(ready) })
+	})
+	c.Await(name+" consumes", ready)
+	return stop
+}
+
+// ViewSettings are the settings of a view, with an empty local table.
+func (c *Cluster) ViewSettings(clientID string) kafka.ViewSettings {
+	return kafka.ViewSettings{
+		ClientID: clientID, Config: c.Config, Storage: storage.MemoryBuilder(), Logger: c.Logger(),
+	}
+}
+
+// Await waits for a channel to be closed.
+func (c *Cluster) Await(what string, ready <-chan struct{}) {
+	c.t.Helper()
+	select {
+	case <-ready:
+	case <-time.After(Patience):
+		c.t.Fatalf("not so after %s: %s", Patience, what)
+	}
+}
+
+// HoldProduce lets the next produce request wait until release is closed.
+func (c *Cluster) HoldProduce(release <-chan struct{}) {
+	c.Fake.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
+		c.Fake.SleepControl(func() { <-release })
+		c.Fake.DropControl()
+		return nil, nil, false
+	})
+}
+
+// Put writes records as they are, the partition included.
+func (c *Cluster) Put(records ...*kgo.Record) {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.RecordPartitioner(kgo.ManualPartitioner()))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	if err := client.ProduceSync(context.Background(), records...).FirstErr(); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// Read returns the records of a topic from its beginning, once there are count.
+func (c *Cluster) Read(topic string, count int) []*kgo.Record {
+	c.t.Helper()
+	client, err := kgo.NewClient(kgo.SeedBrokers(c.Brokers...), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchMaxWait(100*time.Millisecond))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(context.Background(), Patience)
+	defer cancel()
+	var records []*kgo.Record
+	for len(records) < count {
+		fetches := client.PollFetches(ctx)
+		if err := fetches.Err(); err != nil {
+			c.t.Fatalf("read %s: %d of %d records: %v", topic, len(records), count, err)
+		}
+		records = append(records, fetches.Records()...)
+	}
+	return records
+}

@@ -1,0 +1,128 @@
+package freshet
+
+import (
+	"hash/fnv"
+	"strconv"
+	"time"
+)
+
+// Topic is a Kafka topic without the deployment's prefix.
+type Topic string
+
+// The topics. The comment gives the key, then what a record says.
+const (
+	Registrations Topic = "registrations" // account id: a new account; nothing else, so that offsets stay dense
+	Profiles      Topic = "profiles"      // account id: name, closed
+	Follows       Topic = "follows"       // follower's number: follow, unfollow, mute, unmute, block, unblock
+	Followers     Topic = "followers"     // followee's number: "f follows A: yes or no, version v"; written by following
+	Applied       Topic = "applied"       // follower's number: "the tree of A holds f: yes or no, version v"; written by fanout
+	Posts         Topic = "posts"         // author's number: created, edited, deleted
+	Replays       Topic = "replays"       // author's number: copies of posts records to be processed again by one group
+	Tiers         Topic = "tiers"         // author's number: the author became pull-tier, or ceased to be
+	Stats         Topic = "stats"         // author's number: followers and posts of the author, latest
+	DeadLetters   Topic = "dead-letters"  // as it came: what could not be decoded or processed, with origin and cause
+	NodeStarts    Topic = "nodes"         // no key: one record for each start of an API process
+)
+
+// Group is a goka group without the deployment's prefix.
+type Group string
+
+// The groups.
+const (
+	DirectoryGroup Group = "directory"
+	FollowingGroup Group = "following"
+	FanoutGroup    Group = "fanout"
+	ArchiveGroup   Group = "archive"
+)
+
+// DefaultPrefix begins the name of every topic and group.
+const DefaultPrefix = "freshet."
+
+// Names turns topics and groups into their names in Kafka.
+type Names struct {
+	Prefix string
+}
+
+// Topic is the topic's name in Kafka.
+func (n Names) Topic(t Topic) string { return n.Prefix + string(t) }
+
+// Group is the group's name in Kafka.
+func (n Names) Group(g Group) string { return n.Prefix + string(g) }
+
+// Table is the topic of the group's table, by goka's convention.
+func (n Names) Table(g Group) string { return n.Group(g) + "-table" }
+
+// Loop is the topic of the group's messages to itself, by goka's convention.
+func (n Names) Loop(g Group) string { return n.Group(g) + "-loop" }
+
+// Forever is a retention without a limit.
+const Forever time.Duration = -1
+
+// TopicSpec is what a topic must be like in Kafka.
+type TopicSpec struct {
+	Name       string
+	Partitions int32
+	Compacted  bool
+	Retention  time.Duration // Forever or a positive time; of a compacted topic always Forever
+}
+
+// Retention of the topics that are not kept forever.
+const (
+	WeekRetention       = 7 * 24 * time.Hour
+	DeadLetterRetention = 30 * 24 * time.Hour
+)
+
+// TopicSpecs lists every topic of a deployment. Keyed topics have the same number of partitions, a power of two, for
+// the life of the deployment: account numbers and goka's tables depend on it. postsRetention is Forever or a time.
+func (n Names) TopicSpecs(partitions int32, postsRetention time.Duration) []TopicSpec {
+	stream := func(name string, retention time.Duration) TopicSpec {
+		return TopicSpec{Name: name, Partitions: partitions, Retention: retention}
+	}
+	compacted := func(name string) TopicSpec {
+		return TopicSpec{Name: name, Partitions: partitions, Compacted: true, Retention: Forever}
+	}
+	nodes := stream(n.Topic(NodeStarts), Forever)
+	nodes.Partitions = 1
+	return []TopicSpec{
+		stream(n.Topic(Registrations), Forever),
+		compacted(n.Topic(Profiles)),
+		stream(n.Topic(Follows), Forever),
+		stream(n.Topic(Followers), WeekRetention),
+		stream(n.Topic(Applied), WeekRetention),
+		stream(n.Topic(Posts), postsRetention),
+		stream(n.Topic(Replays), WeekRetention),
+		compacted(n.Topic(Tiers)),
+		compacted(n.Topic(Stats)),
+		stream(n.Topic(DeadLetters), DeadLetterRetention),
+		nodes,
+		stream(n.Loop(DirectoryGroup), WeekRetention),
+		compacted(n.Table(DirectoryGroup)),
+		compacted(n.Table(FollowingGroup)),
+		stream(n.Loop(FanoutGroup), WeekRetention),
+		compacted(n.Table(FanoutGroup)),
+	}
+}
+
+// NumberKey is the directory's key of the row that tells the id of a number. No account id contains '#'.
+func NumberKey(n Number) string { return "#" + n.Key() }
+
+// NodeKey is fanout's key of a node of an author's follower tree: "A" for the root, "A/3/5" for a node below it.
+func NodeKey(author Number, path []byte) string {
+	key := author.Key()
+	for _, branch := range path {
+		key += "/" + strconv.Itoa(int(branch))
+	}
+	return key
+}
+
+// PartitionOf is the partition of a key: the absolute value of FNV-1a's 32 bits read as a signed number, modulo the
+// number of partitions, which is a power of two. goka's views and sarama's hash partitioner compute the same.
+func PartitionOf(key string, partitions int32) int32 {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key)) // a hash's Write never fails
+	p := int32(h.Sum32()) % partitions
+	if p < 0 {
+		p = -p
+	}
+	return p
+}

@@ -1,0 +1,91 @@
+package views
+
+import (
+	"context"
+	"fmt"
+
+	"freshet"
+	"freshet/internal/events"
+	"freshet/internal/kafka"
+	"freshet/processors/directory"
+)
+
+// Accounts looks accounts up by id and by number, in the directory's table. It is safe for concurrent use.
+type Accounts struct{ *table }
+
+// NewAccounts opens the view; the caller runs it.
+func NewAccounts(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Accounts, error) {
+	t, err := openTable(brokers, names.Table(freshet.DirectoryGroup),
+		directory.Table, nil, settings)
+	if err != nil {
+		return nil, err
+	}
+	return &Accounts{t}, nil
+}
+
+// ByID returns the account that has the id, closed or not; false if none ever had.
+func (a *Accounts) ByID(id freshet.AccountID) (freshet.Account, bool, error) {
+	row, err := a.directoryRow(string(id))
+	if err != nil || row.GetId() == "" { // a row without an id waits for its registration
+		return freshet.Account{}, false, err
+	}
+	return row.Account(), true, nil
+}
+
+// ByNumber returns the account of a number; false if no account has it. An account whose id was registered again is
+// closed, and only ID, Number and Closed are known of it.
+func (a *Accounts) ByNumber(n freshet.Number) (freshet.Account, bool, error) {
+	row, err := a.directoryRow(freshet.NumberKey(n))
+	if err != nil || row.GetId() == "" {
+		return freshet.Account{}, false, err
+	}
+	account, ok, err := a.ByID(freshet.AccountID(row.GetId()))
+	switch {
+	case err != nil || !ok:
+		return freshet.Account{}, false, err
+	case account.Number != n:
+		return freshet.Account{ID: account.ID, Number: n, Closed: true}, true, nil
+	}
+	return account, true, nil
+}
+
+// AwaitRegistration waits until the id's row has applied the registration at an offset and the account that has the id
+// then can be found by its number too, and returns it. The error wraps ErrNotVisible when ctx ends before that.
+func (a *Accounts) AwaitRegistration(ctx context.Context, id freshet.AccountID, offset int64) (freshet.Account, error) {
+	err := a.await(ctx, string(id), func() (bool, error) {
+		row, err := a.directoryRow(string(id))
+		return row.GetId() != "" && row.GetNextRegistration() > offset, err
+	})
+	if err != nil {
+		return freshet.Account{}, err
+	}
+	account, _, err := a.ByID(id)
+	if err != nil {
+		return freshet.Account{}, err
+	}
+	err = a.await(ctx, freshet.NumberKey(account.Number), func() (bool, error) {
+		row, err := a.directoryRow(freshet.NumberKey(account.Number))
+		return row != nil, err
+	})
+	return account, err
+}
+
+// AwaitProfile waits until the id's row has applied the profile at an offset. The error wraps ErrNotVisible when ctx
+// ends before that.
+func (a *Accounts) AwaitProfile(ctx context.Context, id freshet.AccountID, offset int64) error {
+	return a.await(ctx, string(id), func() (bool, error) {
+		row, err := a.directoryRow(string(id))
+		return row.GetNextProfile() > offset, err
+	})
+}
+
+func (a *Accounts) directoryRow(key string) (*events.DirectoryRow, error) {
+	switch row, err := a.row(key); row := row.(type) {
+	case nil:
+		return nil, err
+	case *events.DirectoryRow:
+		return row, nil
+	default:
+		return nil, fmt.Errorf("look %q up in %s: the codec made a %T", key, a.view.Topic(), row)
+	}
+}

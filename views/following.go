@@ -1,0 +1,53 @@
+package views
+
+import (
+	"context"
+	"fmt"
+
+	"freshet"
+	"freshet/internal/kafka"
+	"freshet/processors/following"
+)
+
+// Following looks up whom an account follows, mutes and blocks. Each API process keeps a full copy of the table on its
+// disk. It is safe for concurrent use.
+type Following struct {
+	*table
+	rows *rowCache
+}
+
+// NewFollowing opens the view; the caller runs it.
+func NewFollowing(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Following, error) {
+	f := &Following{rows: newRowCache(maxCachedRelations)}
+	t, err := openTable(brokers, names.Table(freshet.FollowingGroup), following.Table{}, f.rows.invalidate, settings)
+	if err != nil {
+		return nil, err
+	}
+	f.table = t
+	return f, nil
+}
+
+// Row is the account's row, nil for one that has never followed, muted or blocked anyone. It is shared: callers do not
+// change it.
+func (f *Following) Row(n freshet.Number) (*freshet.Following, error) {
+	key := n.Key()
+	return f.rows.get(key, func() (*freshet.Following, error) {
+		switch row, err := f.row(key); row := row.(type) {
+		case nil:
+			return nil, err
+		case *freshet.Following:
+			return row, nil
+		default:
+			return nil, fmt.Errorf("look %q up in %s: the codec made a %T", key, f.view.Topic(), row)
+		}
+	})
+}
+
+// AwaitApplied waits until the account's row has applied the follows record at an offset. The error wraps ErrNotVisible
+// when ctx ends before that.
+func (f *Following) AwaitApplied(ctx context.Context, n freshet.Number, offset int64) error {
+	return f.await(ctx, n.Key(), func() (bool, error) {
+		row, err := f.Row(n)
+		return row != nil && row.Next > offset, err
+	})
+}

@@ -1,0 +1,96 @@
+package views
+
+import (
+	"context"
+	"fmt"
+
+	"google.golang.org/protobuf/proto"
+
+	"freshet"
+	"freshet/internal/events"
+	"freshet/internal/feeds"
+)
+
+type bodyState int
+
+const (
+	bodyUnknown bodyState = iota // nowhere, and too young for that to mean anything
+	bodyFound
+	bodyGone // deleted, or there never was one
+)
+
+type body struct {
+	state bodyState
+	post  freshet.Post
+}
+
+// hydrate finds the posts of ids: in Redis, else in the post store. Everything below through was in the store when this
+// was called. A body in a zone that is being recovered is not trusted, because the tombstone that stood there may be what
+// was lost; a tombstone always is, because a delete is in the log before it.
+func (f *Feeds) hydrate(ctx context.Context, ids []freshet.PostID, through freshet.PostID) ([]body, error) {
+	reads := make([]*feeds.ReadBody, len(ids))
+	ops := make([]feeds.Op, len(ids))
+	for i, id := range ids {
+		reads[i] = &feeds.ReadBody{Post: id}
+		ops[i] = reads[i]
+	}
+	if err := f.Conn.Do(ctx, ops...); err != nil {
+		return nil, fmt.Errorf("read %d posts: %w", len(ids), err)
+	}
+	bodies := make([]body, len(ids))
+	var missing []freshet.PostID
+	for i, read := range reads {
+		switch post, ok := decodeBody(read); {
+		case read.Deleted:
+			bodies[i].state = bodyGone
+		case ok && read.State.Well():
+			bodies[i] = body{state: bodyFound, post: post}
+		default:
+			missing = append(missing, ids[i])
+		}
+	}
+	if len(missing) == 0 {
+		return bodies, nil
+	}
+	stored, err := f.Store.Posts(ctx, missing)
+	if err != nil {
+		return nil, fmt.Errorf("read %d posts from the post store: %w", len(missing), err)
+	}
+	for i, id := range ids {
+		if bodies[i].state != bodyUnknown {
+			continue
+		}
+		post, found := stored[id]
+		switch {
+		case found && post.DeletedAt.IsZero():
+			bodies[i] = body{state: bodyFound, post: post}
+		case found, id < through:
+			bodies[i].state = bodyGone
+		}
+	}
+	return bodies, nil
+}
+
+// Post finds one post that is not deleted and whose author's account is open. An error wraps feeds.ErrAway when it may be
+// there but cannot be had now.
+func (f *Feeds) Post(ctx context.Context, id freshet.PostID) (freshet.Post, bool, error) {
+	through, err := f.through(ctx)
+	if err != nil {
+		return freshet.Post{}, false, err
+	}
+	bodies, err := f.hydrate(ctx, []freshet.PostID{id}, through)
+	if err != nil || bodies[0].state != bodyFound {
+		return freshet.Post{}, false, err
+	}
+	post := bodies[0].post
+	r, err := f.relationship(post.Author, nil, post.Author)
+	return post, freshet.CanSee(post, r), err
+}
+
+func decodeBody(read *feeds.ReadBody) (freshet.Post, bool) {
+	var b events.Body
+	if read.Body == nil || proto.Unmarshal(read.Body, &b) != nil {
+		return freshet.Post{}, false
+	}
+	return b.Post(read.Post), true
+}

@@ -1,0 +1,171 @@
+package views
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/lovoo/goka"
+	"github.com/lovoo/goka/storage"
+
+	"freshet/internal/kafka"
+)
+
+// ErrNotReady is wrapped by the errors of look-ups in a view that has not recovered yet, or has stopped: what it lacks
+// may exist, so callers answer "not now" and never "not there".
+var ErrNotReady = errors.New("the view has not recovered yet")
+
+// ErrNotVisible is wrapped by the errors of waits that ended before the view showed what was waited for.
+var ErrNotVisible = errors.New("the view does not show it yet")
+
+// table is a goka view with what look-ups need beside it: gating until it has recovered, and waits for a row to change.
+type table struct {
+	view    *goka.View
+	clients clients
+	ready   chan struct{}    // closed once every partition has recovered
+	changed func(key string) // told of each change, after it is stored and before waits are woken; may be nil
+	waits   waits            // by key
+
+	mu      sync.RWMutex // holds look-ups and the view's end apart: goka closes its tables unguarded
+	stopped bool         // by mu
+}
+
+func openTable(
+	brokers []string, topic string, codec goka.Codec, changed func(string), s kafka.ViewSettings,
+) (*table, error) {
+	t := &table{ready: make(chan struct{}), changed: changed}
+	opts := append(t.clients.options(s), goka.WithViewCallback(t.updated))
+	view, err := goka.NewView(brokers, goka.Table(topic), codec, opts...)
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open a view of %s at %v: %w", topic, brokers, err), t.clients.close())
+	}
+	t.view = view
+	return t, nil
+}
+
+// updated is called for each record, while recovering and after, from the goroutine of its partition.
+func (t *table) updated(ctx goka.UpdateContext, s storage.Storage, key string, value []byte) error {
+	if err := goka.DefaultUpdate(ctx, s, key, value); err != nil {
+		return fmt.Errorf("store the row %q of %s: %w", key, t.view.Topic(), err)
+	}
+	if t.changed != nil {
+		t.changed(key)
+	}
+	t.waits.wake(key)
+	return nil
+}
+
+// Run follows the table until ctx ends, reconnecting for as long as it takes, and then closes the view. A view runs
+// once, and one that was opened has to run.
+func (t *table) Run(ctx context.Context) error {
+	running, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var wg sync.WaitGroup
+	wg.Go(func() { // ends the view only when no look-up is under way, and lets none in afterwards
+		select {
+		case <-ctx.Done():
+		case <-running.Done():
+		}
+		t.mu.Lock()
+		t.stopped = true
+		t.mu.Unlock()
+		cancel()
+	})
+	wg.Go(func() { t.awaitRecovery(running) })
+	err := t.view.Run(running)
+	cancel()
+	wg.Wait()
+	if err != nil {
+		err = fmt.Errorf("follow %s: %w", t.view.Topic(), err)
+	}
+	return errors.Join(err, t.clients.close())
+}
+
+// awaitRecovery closes ready. goka's own signal may come while partitions that have not reported anything are still to
+// recover, so they are asked as well; they give no signal of their own.
+func (t *table) awaitRecovery(ctx context.Context) {
+	select {
+	case <-t.view.WaitRunning():
+	case <-ctx.Done():
+		return
+	}
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !t.Current() {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+	close(t.ready)
+}
+
+// Ready is closed once the view has recovered; look-ups answer ErrNotReady before.
+func (t *table) Ready() <-chan struct{} { return t.ready }
+
+// Current says whether the view follows every partition of its table now. It is false while it recovers, and while it
+// has lost its broker and goes on answering from what it had.
+func (t *table) Current() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return !t.stopped && t.view.Recovered()
+}
+
+// Lag is by how many records the view is behind its table, as of the last half minute or so. It is 0 before the view
+// has recovered.
+func (t *table) Lag(ctx context.Context) int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.stopped || !isClosed(t.ready) {
+		return 0
+	}
+	var lag int64
+	for _, p := range t.view.Stats(ctx).Partitions {
+		lag += max(p.Input.OffsetLag, 0)
+	}
+	return lag
+}
+
+// row looks a row up: nil if there is none.
+func (t *table) row(key string) (any, error) {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.stopped || !isClosed(t.ready) {
+		return nil, fmt.Errorf("look %q up in %s: %w", key, t.view.Topic(), ErrNotReady)
+	}
+	value, err := t.view.Get(key)
+	if err != nil {
+		return nil, fmt.Errorf("look %q up in %s: %w", key, t.view.Topic(), err)
+	}
+	if invalid, ok := value.(*kafka.Invalid); ok {
+		return nil, fmt.Errorf("look %q up in %s: the row cannot be read: %w", key, t.view.Topic(), invalid.Err)
+	}
+	return value, nil
+}
+
+// await returns when shown says yes or fails. It asks at once, and again after each change of the row.
+func (t *table) await(ctx context.Context, key string, shown func() (bool, error)) error {
+	wake, done := t.waits.join(key)
+	defer done()
+	for {
+		if ok, err := shown(); ok || err != nil {
+			return err
+		}
+		select {
+		case <-wake:
+		case <-ctx.Done():
+			return fmt.Errorf("wait for the row %q of %s: %w: %w", key, t.view.Topic(), ErrNotVisible, context.Cause(ctx))
+		}
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
