@@ -3,6 +3,7 @@ package api_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -12,6 +13,9 @@ import (
 	"time"
 
 	"freshet/api"
+	"freshet/emitters"
+	"freshet/internal/feeds"
+	"freshet/views"
 )
 
 func TestRefusals(t *testing.T) {
@@ -55,19 +59,29 @@ func TestRefusals(t *testing.T) {
 		"half a surrogate pair": {http.MethodPost, posts, `{"author":"ada","text":"\ud83d"}`, 400, []string{"text"}},
 		"a field twice":         {http.MethodPost, posts, post(`,"text":"hello"`), 400, nil},
 		"an unknown field":      {http.MethodPost, posts, post(`,"likes":"7"`), 400, []string{"likes"}},
-		"another case":          {http.MethodPost, posts, `{"Author":"ada","text":"hello"}`, 400, []string{"Author", "author"}},
+		"another case": {
+			http.MethodPost, posts, `{"Author":"ada","text":"hello"}`, 400, []string{"Author", "author"},
+		},
 		"a number for a string": {http.MethodPost, posts, `{"author":"ada","text":7}`, 400, []string{"text"}},
 		"null for a string":     {http.MethodPut, account, `{"name":null}`, 400, []string{"name"}},
 		"nothing":               {http.MethodPost, posts, `{}`, 400, []string{"author", "text"}},
 		"a malformed author":    {http.MethodPost, posts, `{"author":"a b","text":"hello"}`, 400, []string{"author"}},
 		"a malformed reply":     {http.MethodPost, posts, post(`,"reply_to":"x"`), 400, []string{"reply_to"}},
 
-		"no text":            {http.MethodPost, posts, `{"author":"ada","text":""}`, 422, []string{"text"}},
-		"too long a text":    {http.MethodPost, posts, `{"author":"ada","text":"` + strings.Repeat("ü", 10_001) + `"}`, 422, []string{"text"}},
+		"no text": {http.MethodPost, posts, `{"author":"ada","text":""}`, 422, []string{"text"}},
+		"too long a text": {
+			http.MethodPost, posts, `{"author":"ada","text":"` + strings.Repeat("ü", 10_001) + `"}`, 422, []string{"text"},
+		},
 		"unknown visibility": {http.MethodPost, posts, post(`,"visibility":"friends"`), 422, []string{"visibility"}},
-		"too long a name":    {http.MethodPut, account, `{"name":"` + strings.Repeat("ü", 201) + `"}`, 422, []string{"name"}},
-		"two at once":        {http.MethodPost, posts, `{"author":"ada","text":"","visibility":"x"}`, 422, []string{"text", "visibility"}},
-		"too large":          {http.MethodPost, posts, post(`,"reply_to":"` + strings.Repeat("1", api.MaxBody) + `"`), 413, nil},
+		"too long a name": {
+			http.MethodPut, account, `{"name":"` + strings.Repeat("ü", 201) + `"}`, 422, []string{"name"},
+		},
+		"two at once": {
+			http.MethodPost, posts, `{"author":"ada","text":"","visibility":"x"}`, 422, []string{"text", "visibility"},
+		},
+		"too large": {
+			http.MethodPost, posts, post(`,"reply_to":"` + strings.Repeat("1", api.MaxBody) + `"`), 413, nil,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := p.do(tt.method, tt.path, tt.body).want(tt.status)
@@ -86,7 +100,9 @@ func TestRefusals(t *testing.T) {
 	// U+FFFD is a character like any other.
 	p.do(http.MethodPost, posts, `{"author":"ada","text":"\ufffd"}`).want(http.StatusCreated)
 
-	for _, content := range []string{"", "text/plain", "application/json; charset=latin1", "application/problem+json", ";"} {
+	for _, content := range []string{
+		"", "text/plain", "application/json; charset=latin1", "application/problem+json", ";",
+	} {
 		p.do(http.MethodPost, posts, post(""), "Content-Type", content).want(http.StatusUnsupportedMediaType)
 		p.do(http.MethodPut, account, `{"name":"x"}`, "Content-Type", content).want(http.StatusUnsupportedMediaType)
 	}
@@ -187,7 +203,9 @@ func TestPositions(t *testing.T) {
 	read("/v1/accounts/a1", strings.Join(positions[:9], ",")).want(http.StatusBadRequest)
 	read("/v1/accounts/a1", "posts:0:12:7").want(http.StatusOK)
 
-	for _, malformed := range []string{"follows", "follows:0:1:x", "profiles:0:1:a b", "follows:0:x:7", "stats:0:1:7", ","} {
+	for _, malformed := range []string{
+		"follows", "follows:0:1:x", "profiles:0:1:a b", "follows:0:x:7", "stats:0:1:7", ",",
+	} {
 		read("/v1/accounts/a1", malformed).want(http.StatusBadRequest)
 	}
 	began := time.Now()
@@ -211,7 +229,7 @@ func TestNotReady(t *testing.T) {
 	} {
 		a := p.do(r[0], r[1], r[2]).want(http.StatusServiceUnavailable)
 		if a.header.Get("Retry-After") == "" || a.header.Get("Freshet-Position") != "" {
-			t.Errorf("%v: Retry-After %q, Freshet-Position %q", r, a.header.Get("Retry-After"), a.header.Get("Freshet-Position"))
+			t.Errorf("%v: %v", r, a.header)
 		}
 	}
 	run()
@@ -250,6 +268,33 @@ func TestKafkaDoesNotAnswer(t *testing.T) {
 	if a.header.Get("Retry-After") == "" || a.header.Get("Freshet-Position") != "" {
 		t.Errorf("Retry-After %q, Freshet-Position %q", a.header.Get("Retry-After"), a.header.Get("Freshet-Position"))
 	}
+}
+
+// TestFailures: what passes by itself is a 503 that says when to come again, anything else a 500 that says nothing.
+func TestFailures(t *testing.T) {
+	d := deploy(t)
+	p := d.start(t)
+	for _, tt := range []struct {
+		err    error
+		status int
+	}{
+		{feeds.ErrAway, http.StatusServiceUnavailable},
+		{emitters.ErrUnavailable, http.StatusServiceUnavailable},
+		{views.ErrNotReady, http.StatusServiceUnavailable},
+		{context.DeadlineExceeded, http.StatusServiceUnavailable},
+		{errors.New("a secret"), http.StatusInternalServerError},
+	} {
+		d.posts.fails = fmt.Errorf("read the post: %w", tt.err)
+		a := p.do(http.MethodGet, "/v1/posts/7", "").want(tt.status)
+		if (a.header.Get("Retry-After") != "") != (tt.status == http.StatusServiceUnavailable) {
+			t.Errorf("%v: Retry-After is %q", tt.err, a.header.Get("Retry-After"))
+		}
+		if strings.Contains(string(a.body), "read the post") || strings.Contains(string(a.body), "secret") {
+			t.Errorf("the answer tells what the log should: %s", a.body)
+		}
+	}
+	d.posts.fails = nil
+	p.do(http.MethodGet, "/v1/posts/7", "").want(http.StatusNotFound)
 }
 
 func TestPanics(t *testing.T) {

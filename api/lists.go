@@ -151,7 +151,7 @@ func overlay(numbers []freshet.Number, written map[freshet.Number]bool, from, en
 	return numbers
 }
 
-// listOf reads what a list was asked for: of which account, how much, and from where on, which is a number or a post id.
+// listOf reads what a list was asked for: of which account, how much, and from where on: a number or a post id.
 func (a *API) listOf(r *http.Request, kind listKind) (account freshet.Account, limit int, from uint64, err error) {
 	if account, err = a.account(r, "id"); err != nil {
 		return account, 0, 0, err

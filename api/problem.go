@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"freshet/emitters"
+	"freshet/internal/feeds"
 	"freshet/views"
 )
 
@@ -101,6 +102,8 @@ func problemOf(err error) *problem {
 	case errors.Is(err, views.ErrNotVisible):
 		return unavailable(time.Second, err, "the write was accepted, but this process does not show it yet; "+
 			"a read with its Freshet-Position waits for it")
+	case errors.Is(err, feeds.ErrAway):
+		return unavailable(time.Second, err, "redis does not answer")
 	case errors.Is(err, emitters.ErrUnavailable):
 		return unavailable(5*time.Second, err, "the write was not acknowledged; it may be repeated")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

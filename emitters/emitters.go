@@ -7,6 +7,7 @@
 //	emitters.go   opening, closing, and the one path that every write takes
 //	records.go    the methods, one per kind of record
 //	position.go   Position and its form in the Freshet-Position header
+//	publisher.go  posts written to Kafka, and then to Redis for who has just written them
 package emitters
 
 import (

@@ -151,8 +151,8 @@ func TestAsync(t *testing.T) {
 	}
 }
 
-// TestUnavailable: a write that Kafka does not acknowledge ends when its context does, and says that it may be repeated;
-// a record that Kafka never takes does not say so.
+// TestUnavailable: a write that Kafka does not acknowledge ends when its context does, and says that it may be
+// repeated; a record that Kafka never takes does not say so.
 func TestUnavailable(t *testing.T) {
 	c := processortest.Start(t, partitions)
 	e := open(t, c)

@@ -30,6 +30,12 @@ func NewFollowing(brokers []string, names freshet.Names, settings kafka.ViewSett
 // Row is the account's row, nil for one that has never followed, muted or blocked anyone. It is shared: callers do not
 // change it.
 func (f *Following) Row(n freshet.Number) (*freshet.Following, error) {
+	f.mu.RLock() // the cache outlives the view
+	err := f.answers()
+	f.mu.RUnlock()
+	if err != nil {
+		return nil, err
+	}
 	key := n.Key()
 	return f.rows.get(key, func() (*freshet.Following, error) {
 		switch row, err := f.row(key); row := row.(type) {

@@ -24,10 +24,16 @@ type body struct {
 	post  freshet.Post
 }
 
-// hydrate finds the posts of ids: in Redis, else in the post store. Everything below through was in the store when this
-// was called. A body in a zone that is being recovered is not trusted, because the tombstone that stood there may be what
-// was lost; a tombstone always is, because a delete is in the log before it.
-func (f *Feeds) hydrate(ctx context.Context, ids []freshet.PostID, through freshet.PostID) ([]body, error) {
+// hydrate finds the posts of ids: in Redis, else among known, else in the post store; known may be nil. What the store
+// had reached was asked before known was read and before this was called.
+//
+// A delete is answered when its tombstone is in Redis, and the store may get to know of it only later. So the store's word
+// that a post is there counts only beside a zone that has all its tombstones; in one that is being recovered, the store
+// must have passed every delete whose tombstone may be missing. A body in such a zone is not trusted at all; a tombstone
+// always is, because a delete is in the log before it.
+func (f *Feeds) hydrate(
+	ctx context.Context, ids []freshet.PostID, known map[freshet.PostID]freshet.Post, reached reached,
+) ([]body, error) {
 	reads := make([]*feeds.ReadBody, len(ids))
 	ops := make([]feeds.Op, len(ids))
 	for i, id := range ids {
@@ -52,9 +58,12 @@ func (f *Feeds) hydrate(ctx context.Context, ids []freshet.PostID, through fresh
 	if len(missing) == 0 {
 		return bodies, nil
 	}
-	stored, err := f.Store.Posts(ctx, missing)
-	if err != nil {
-		return nil, fmt.Errorf("read %d posts from the post store: %w", len(missing), err)
+	stored := known
+	if known == nil {
+		var err error
+		if stored, err = f.Store.Posts(ctx, missing); err != nil {
+			return nil, fmt.Errorf("read %d posts from the post store: %w", len(missing), err)
+		}
 	}
 	for i, id := range ids {
 		if bodies[i].state != bodyUnknown {
@@ -63,8 +72,10 @@ func (f *Feeds) hydrate(ctx context.Context, ids []freshet.PostID, through fresh
 		post, found := stored[id]
 		switch {
 		case found && post.DeletedAt.IsZero():
-			bodies[i] = body{state: bodyFound, post: post}
-		case found, id < through:
+			if reached.tombstones(reads[i]) {
+				bodies[i] = body{state: bodyFound, post: post}
+			}
+		case found, id < reached.through:
 			bodies[i].state = bodyGone
 		}
 	}
@@ -74,11 +85,11 @@ func (f *Feeds) hydrate(ctx context.Context, ids []freshet.PostID, through fresh
 // Post finds one post that is not deleted and whose author's account is open. An error wraps feeds.ErrAway when it may be
 // there but cannot be had now.
 func (f *Feeds) Post(ctx context.Context, id freshet.PostID) (freshet.Post, bool, error) {
-	through, err := f.through(ctx)
+	reached, err := f.reached(ctx)
 	if err != nil {
 		return freshet.Post{}, false, err
 	}
-	bodies, err := f.hydrate(ctx, []freshet.PostID{id}, through)
+	bodies, err := f.hydrate(ctx, []freshet.PostID{id}, nil, reached)
 	if err != nil || bodies[0].state != bodyFound {
 		return freshet.Post{}, false, err
 	}

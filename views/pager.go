@@ -8,6 +8,7 @@ import (
 
 	"freshet"
 	"freshet/internal/feeds"
+	"freshet/internal/posts"
 )
 
 // pager walks down a list of posts, first by ids from the caches, then by the post store, until a page is full.
@@ -33,13 +34,13 @@ func (p *pager) page(ctx context.Context) (Page, error) {
 		// Below the floor the caches have holes; a late id that lies there does not count.
 		ids = ids[:firstBelow(ids, p.cached.floor)]
 	}
-	through, err := p.through(ctx)
+	reached, err := p.reached(ctx)
 	if err != nil {
 		return Page{}, err
 	}
 	for len(ids) > 0 {
 		n := min(len(ids), p.limit-len(page.Posts)+hydrateAhead)
-		found, err := p.hydrate(ctx, ids[:n], through)
+		found, err := p.hydrate(ctx, ids[:n], nil, reached)
 		if err != nil {
 			return Page{}, err
 		}
@@ -66,7 +67,7 @@ func (p *pager) page(ctx context.Context) (Page, error) {
 		p.keepOpen(&page)
 		return page, nil
 	}
-	return page, p.stored(ctx, &page, through)
+	return page, p.stored(ctx, &page, reached)
 }
 
 // keepOpen gives a page that ends the list, but may lack posts, a next page: nobody is told that nothing more can come
@@ -87,12 +88,12 @@ func (p *pager) keepOpen(page *Page) {
 const lastPostID freshet.PostID = 1<<63 - 1
 
 // stored fills the page with posts below the floor. The store must have come down to it.
-func (p *pager) stored(ctx context.Context, page *Page, through freshet.PostID) error {
+func (p *pager) stored(ctx context.Context, page *Page, reached reached) error {
 	before := p.cached.floor
 	if p.before != 0 {
 		before = min(before, p.before)
 	}
-	if before > through {
+	if before > reached.through {
 		page.Complete, page.Next = false, before
 		return nil
 	}
@@ -116,11 +117,22 @@ func (p *pager) stored(ctx context.Context, page *Page, through freshet.PostID) 
 		if more = more || len(found) > p.limit; len(found) > p.limit {
 			found = found[:p.limit] // beyond it, an author's next posts may belong in between
 		}
-		for i, post := range found {
-			if err := p.take(page, post); err != nil {
-				return err
+		bodies, err := p.lookAgain(ctx, found, reached)
+		if err != nil {
+			return err
+		}
+		for i, body := range bodies {
+			before = found[i].ID
+			switch body.state {
+			case bodyUnknown:
+				page.Complete, page.Next = false, before+1
+				return nil
+			case bodyFound:
+				if err := p.take(page, body.post); err != nil {
+					return err
+				}
+			case bodyGone:
 			}
-			before = post.ID
 			if len(page.Posts) == p.limit && (more || i+1 < len(found)) {
 				page.Next = before
 				return nil
@@ -142,24 +154,58 @@ func (p *pager) take(page *Page, post freshet.Post) error {
 	return err
 }
 
-// through is the id below which every post is in the post store: the archive group has passed, in every partition, the
-// time of its id and as much longer as a post may take into the log.
-func (f *Feeds) through(ctx context.Context) (freshet.PostID, error) {
+// lookAgain asks Redis for posts that the store has, for it may lack their last event.
+func (p *pager) lookAgain(ctx context.Context, found []freshet.Post, reached reached) ([]body, error) {
+	if len(found) == 0 {
+		return nil, nil
+	}
+	ids := make([]freshet.PostID, len(found))
+	known := make(map[freshet.PostID]freshet.Post, len(found))
+	for i, post := range found {
+		ids[i] = post.ID
+		known[post.ID] = post
+	}
+	return p.hydrate(ctx, ids, known, reached)
+}
+
+// reached is how far the archive group has come.
+type reached struct {
+	// through is the id below which every post is in the post store: the group has passed, in every partition, the time of
+	// its id and as much longer as a post may take into the log.
+	through  freshet.PostID
+	progress map[int32]posts.Progress
+}
+
+// tombstones says that where Redis has no tombstone for a post that the store has, there never was one, or the store
+// would know that the post is deleted.
+func (r reached) tombstones(read *feeds.ReadBody) bool {
+	if read.State.Token == "" {
+		return false
+	}
+	for input, end := range read.Waits {
+		if input.Topic == feeds.InputPosts && r.progress[input.Partition].Offset < end {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *Feeds) reached(ctx context.Context) (reached, error) {
 	progress, err := f.Store.Progress(ctx)
 	if err != nil {
-		return 0, fmt.Errorf("ask the post store how far it is: %w", err)
+		return reached{}, fmt.Errorf("ask the post store how far it is: %w", err)
 	}
 	var lowest time.Time
 	for partition := range f.Partitions {
 		p := progress[partition]
 		if p.Through.IsZero() {
-			return 0, nil
+			return reached{progress: progress}, nil
 		}
 		if lowest.IsZero() || p.Through.Before(lowest) {
 			lowest = p.Through
 		}
 	}
-	return freshet.FirstPostID(lowest.Add(-f.ProduceTimeout)), nil
+	return reached{freshet.FirstPostID(lowest.Add(-f.ProduceTimeout)), progress}, nil
 }
 
 // firstBelow is the index of the first id below limit in ids, newest first.

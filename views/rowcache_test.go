@@ -91,8 +91,8 @@ func TestRowCacheIsBounded(t *testing.T) {
 	}
 }
 
-// TestRowCacheUnderChange lets readers and changes race: a reader that begins after the cache was told of a change never
-// sees an older row.
+// TestRowCacheUnderChange lets readers and changes race: a reader that begins after the cache was told of a change
+// never sees an older row.
 func TestRowCacheUnderChange(t *testing.T) {
 	c := newRowCache(1000)
 	var (

@@ -118,7 +118,7 @@ func (t *table) Current() bool {
 func (t *table) Lag(ctx context.Context) int64 {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.stopped || !isClosed(t.ready) {
+	if t.answers() != nil {
 		return 0
 	}
 	var lag int64
@@ -128,12 +128,20 @@ func (t *table) Lag(ctx context.Context) int64 {
 	return lag
 }
 
+// answers says whether look-ups are answered: from recovery to the view's end. The caller holds mu.
+func (t *table) answers() error {
+	if t.stopped || !isClosed(t.ready) {
+		return fmt.Errorf("look into %s: %w", t.view.Topic(), ErrNotReady)
+	}
+	return nil
+}
+
 // row looks a row up: nil if there is none.
 func (t *table) row(key string) (any, error) {
 	t.mu.RLock()
 	defer t.mu.RUnlock()
-	if t.stopped || !isClosed(t.ready) {
-		return nil, fmt.Errorf("look %q up in %s: %w", key, t.view.Topic(), ErrNotReady)
+	if err := t.answers(); err != nil {
+		return nil, err
 	}
 	value, err := t.view.Get(key)
 	if err != nil {

@@ -109,7 +109,9 @@ func TestFixtures(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				err = os.WriteFile(path, data, 0o644)
+				if err = os.MkdirAll("testdata", 0o755); err == nil {
+					err = os.WriteFile(path, data, 0o644)
+				}
 			}
 			if err != nil {
 				t.Fatal(err)

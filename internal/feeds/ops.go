@@ -87,6 +87,9 @@ type PutBody struct {
 	Token  string
 	Offset int64 // of the event in posts
 	Body   []byte
+	// Replace writes only where an earlier body is: an edit that the post store has must not leave the old text in Redis,
+	// and must not bring back a post whose tombstone has expired.
+	Replace bool
 
 	OK bool
 }
@@ -104,6 +107,7 @@ type ReadBody struct {
 	Offset  int64
 	Deleted bool
 	State   ZoneState
+	Waits   map[Input]int64 // what the zone waits for while it is being recovered
 }
 
 // AppendOutbox appends post ids, 8 bytes each, to an author's outbox.

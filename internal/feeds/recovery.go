@@ -83,10 +83,12 @@ func Decide(known []Known, opened []*Open, at Positions) Decision {
 // recoverOps turns a decision into operations: first those of the zones that are well, then those of the lost ones. A
 // writer that dies in between leaves a zone that is still seen to be lost.
 func recoverOps(d Decision, opened []*Open, writer, token string, ends map[Input]int64) (well, lost []*Recover) {
+	ends = maps.Clone(ends)
+	maps.DeleteFunc(ends, func(_ Input, end int64) bool { return end == 0 }) // an empty partition has nothing to wait for
 	for _, zone := range opened {
 		op := &Recover{
 			Zone: zone.Zone, Writer: writer, Old: zone.Token, New: token,
-			Ends: maps.Clone(ends), Marks: maps.Clone(d.Back),
+			Ends: ends, Marks: d.Back,
 		}
 		if slices.Contains(d.Lost, zone.Zone) {
 			lost = append(lost, op)

@@ -66,18 +66,21 @@ func Connect(ctx context.Context, layout Layout, addresses []string) (*Redis, er
 	if err := layout.Validate(); err != nil {
 		return nil, err
 	}
-	client := redis.NewUniversalClient(&redis.UniversalOptions{
+	r := newRedis(layout, addresses)
+	if err := errors.Join(r.checkEviction(ctx), r.loadScripts(ctx)); err != nil {
+		return nil, errors.Join(fmt.Errorf("connect to redis at %s: %w", strings.Join(addresses, ","), err), r.Close())
+	}
+	return r, nil
+}
+
+func newRedis(layout Layout, addresses []string) *Redis {
+	return &Redis{layout: layout, client: redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:           addresses,
 		MaxRetries:      -1,
 		DisableIdentity: true,
 		ReadTimeout:     10 * time.Second,
 		WriteTimeout:    10 * time.Second,
-	})
-	r := &Redis{client: client, layout: layout}
-	if err := errors.Join(r.checkEviction(ctx), r.loadScripts(ctx)); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to redis at %s: %w", strings.Join(addresses, ","), err), client.Close())
-	}
-	return r, nil
+	})}
 }
 
 // Close closes the connections.
@@ -172,7 +175,7 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 	case *PutBody:
 		value := append([]byte("B"+strconv.FormatInt(op.Offset, 10)+":"), op.Body...)
 		return queueScript(ctx, pipe, putBodyScript, []string{zone.tokenKey(), zone.postKey(op.Post)},
-			[]any{op.Token, op.Offset, value, int(BodyLife.Seconds())}, &op.OK)
+			[]any{op.Token, op.Offset, value, int(BodyLife.Seconds()), op.Replace}, &op.OK)
 	case *PutTombstone:
 		return pipe.Set(ctx, zone.postKey(op.Post), "T", BodyLife).Err
 	case *ReadBody:
@@ -301,11 +304,19 @@ func inputsOf(fields []any) map[Input]int64 {
 
 func queueReadBody(ctx context.Context, pipe redis.Pipeliner, zone Zone, op *ReadBody) func() error {
 	body := pipe.Get(ctx, zone.postKey(op.Post))
-	state := queueState(ctx, pipe, zone, &op.State)
+	token := pipe.Get(ctx, zone.tokenKey())
+	recovering := pipe.HGetAll(ctx, zone.recoveringKey())
 	return func() error {
-		var value []byte
-		if err := errors.Join(bytesOf(body, &value), state()); err != nil {
+		var value, tokenValue []byte
+		if err := errors.Join(bytesOf(body, &value), bytesOf(token, &tokenValue), recovering.Err()); err != nil {
 			return err
+		}
+		op.State = ZoneState{Token: string(tokenValue), Recovering: len(recovering.Val()) > 0}
+		op.Waits = map[Input]int64{}
+		for field, value := range recovering.Val() {
+			if input, ok := parseInput(field); ok {
+				op.Waits[input], _ = strconv.ParseInt(value, 10, 64) // only the scripts write it
+			}
 		}
 		op.Body, op.Offset, op.Deleted = nil, 0, len(value) > 0 && value[0] == 'T'
 		if len(value) == 0 || value[0] != 'B' {

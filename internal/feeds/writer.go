@@ -424,8 +424,12 @@ func (w *Writer) recover(ctx context.Context, at Positions, running bool) (Decis
 	w.mu.Lock()
 	w.failure = nil
 	w.mu.Unlock()
-	if len(d.Lost) > 0 {
-		w.cfg.Logger.Warn("redis has lost writes, or is new: going back", "zones", len(d.Lost), "to", describe(d.Back))
+	switch {
+	case len(d.Lost) == 0:
+	case len(d.Back) == 0:
+		w.cfg.Logger.Info("redis is new", "zones", len(d.Lost))
+	default:
+		w.cfg.Logger.Warn("redis has lost writes: going back", "zones", len(d.Lost), "to", describe(d.Back))
 	}
 	if running && d.Again() {
 		w.cfg.Inputs.Back(d.Back)

@@ -93,6 +93,9 @@ func (c *claim) openGate() {
 	}
 }
 
+// handover is how many messages lie between a claim and goka: fewer switches between their goroutines.
+const handover = 64
+
 // deliver moves messages from sarama to goka until there are no more or ctx ends.
 func (c *claim) deliver(ctx context.Context, from <-chan *sarama.ConsumerMessage, to chan<- *sarama.ConsumerMessage) {
 	defer close(to)
@@ -229,10 +232,10 @@ func (c *claim) nextDue() (followUp, bool) {
 	return next, true
 }
 
-func (c *claim) begin(real sarama.ConsumerGroupClaim) {
+func (c *claim) begin(from sarama.ConsumerGroupClaim) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.real = real
+	c.real = from
 }
 
 func (c *claim) lag() Lag {

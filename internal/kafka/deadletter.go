@@ -41,7 +41,7 @@ func Poison(err error) error {
 	return fmt.Errorf("%w: %w", ErrPoison, err)
 }
 
-// DeadLetters is the edge that every group with a Handle, an Input or a Loop needs: it lets the group write dead letters.
+// DeadLetters is the edge that every group with a Handle, an Input or a Loop needs: it may then write dead letters.
 func DeadLetters(names freshet.Names) goka.Edge {
 	return goka.Output(goka.Stream(names.Topic(freshet.DeadLetters)), new(codec.Bytes))
 }

@@ -33,8 +33,8 @@ func TestCoordinatorFaults(t *testing.T) {
 	c.awaitCommitted("g", "posts", 0, 11)
 
 	// A seek whose commit fails is not taken for done.
-	commits := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: "posts", Err: kerr.CoordinatorLoadInProgress,
-		Count: 3})
+	commits := c.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.OffsetCommit}, Topic: "posts",
+		Err: kerr.CoordinatorLoadInProgress, Count: 3})
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	if err := g.SeekAndWait(ctx, map[TopicPartition]int64{posts0: 9}); err != nil {

@@ -37,10 +37,11 @@ type GroupConfig struct {
 	// topic's claim of the same partition number is finished up to the end that the partition had at the assignment.
 	// The topic must not be compacted: its last record would have to be there.
 	HoldUntil string
-	// Assigned, unless nil, is called at the start of each session, before anything is processed, with the claims. It
-	// may return offsets to go back to; those that are not lower than the position are ignored. They are committed
-	// before the session goes on. Its context ends with the session. An error ends the processor.
-	Assigned func(ctx context.Context, claims map[string][]int32) (map[TopicPartition]int64, error)
+	// Assigned, unless nil, is called at the start of each session, before anything is processed, with the position of
+	// each claim: what is committed, or wanted by a seek, and -1 where nothing is committed. It may return offsets to go
+	// back to; those that are not lower than the position are ignored. They are committed before the session goes on.
+	// Its context ends with the session. An error ends the processor.
+	Assigned func(ctx context.Context, at map[TopicPartition]int64) (map[TopicPartition]int64, error)
 	// Revoked, unless nil, is called once for each turn of Assigned, at the end of the session: the callbacks have
 	// stopped and their deferred commits are done, and the last commit is yet to come, so Positions and Release still
 	// work. It must return within a second or two.

@@ -2,6 +2,7 @@ package kafka
 
 import (
 	"context"
+	"maps"
 	"errors"
 	"fmt"
 	"slices"
@@ -47,19 +48,15 @@ func TestSeekAndWait(t *testing.T) {
 	c := newCluster(t, 1, "posts")
 	c.write("posts", 0, 10)
 	g := c.group("g", nil)
-	var d deferrals
-	r := c.start(g, "g", edges(textInput("posts", func(ctx goka.Context, _ any) {
-		if ctx.Offset() == 0 {
-			d.add(ctx) // so that the position stays at 0 until the end of the first session
-			d.finishAll()
-		}
-	})))
+	var s seen
+	r := c.start(g, "g", edges(textInput("posts", func(ctx goka.Context, _ any) { s.add(ctx) })))
 	c.awaitCommitted("g", "posts", 0, 10)
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	if err := g.SeekAndWait(ctx, map[TopicPartition]int64{posts0: 10}); err != nil {
-		t.Errorf("up to the end: %v", err)
+	if err := g.SeekAndWait(ctx, map[TopicPartition]int64{posts0: 6}); err != nil {
+		t.Errorf("down: %v", err)
 	}
+	await(t, "4 messages again", func() bool { return s.total.Load() == 14 })
 	var notOwned *NotOwnedError
 	elsewhere := TopicPartition{"posts", 7}
 	if err := g.SeekAndWait(ctx, map[TopicPartition]int64{posts0: 0, elsewhere: 0}); !errors.As(err, &notOwned) ||
@@ -139,11 +136,16 @@ func TestAssignedGoesBackAndNeverAhead(t *testing.T) {
 	edge := edges(textInput("posts", func(ctx goka.Context, _ any) { s.add(ctx) }))
 	var sessions, revoked atomic.Int32
 	g := c.group("g", func(cfg *GroupConfig) {
-		cfg.Assigned = func(_ context.Context, claims map[string][]int32) (map[TopicPartition]int64, error) {
-			if len(claims["posts"]) != 2 {
-				t.Errorf("claims %v", claims)
+		cfg.Assigned = func(_ context.Context, at map[TopicPartition]int64) (map[TopicPartition]int64, error) {
+			session := sessions.Add(1)
+			want := map[TopicPartition]int64{posts0: -1, {"posts", 1}: -1} // nothing is committed
+			if session == 2 {
+				want = map[TopicPartition]int64{posts0: 9, {"posts", 1}: 10} // the seek comes first
 			}
-			if sessions.Add(1) == 1 { // nothing is committed: the position is 0
+			if !maps.Equal(at, want) {
+				t.Errorf("session %d is assigned at %v, want %v", session, at, want)
+			}
+			if session == 1 {
 				return map[TopicPartition]int64{posts0: 5}, nil
 			}
 			return map[TopicPartition]int64{posts0: 8, {"posts", 1}: 12}, nil
@@ -154,7 +156,7 @@ func TestAssignedGoesBackAndNeverAhead(t *testing.T) {
 	await(t, "all", func() bool { return s.total.Load() == 20 })
 	c.awaitCommitted("g", "posts", 0, 10)
 	c.awaitCommitted("g", "posts", 1, 10)
-	g.Seek(nil) // a new session, nothing else
+	g.Seek(map[TopicPartition]int64{posts0: 9})
 	await(t, "two again", func() bool { return s.times("posts", 0, 8) == 2 && s.times("posts", 0, 9) == 2 })
 	if err := r.stop(); err != nil {
 		t.Fatal(err)
@@ -206,7 +208,7 @@ func TestWatermarkReleases(t *testing.T) {
 	g = c.group("g", func(cfg *GroupConfig) {
 		cfg.Watermarked = []string{"posts"}
 		cfg.MaxInFlight = 4 // fewer than what waits for the watermark
-		cfg.Assigned = func(context.Context, map[string][]int32) (map[TopicPartition]int64, error) { return nil, nil }
+		cfg.Assigned = func(context.Context, map[TopicPartition]int64) (map[TopicPartition]int64, error) { return nil, nil }
 		cfg.Revoked = func() {
 			select {
 			case <-last: // the owner's last flush
@@ -438,14 +440,14 @@ func TestStopWhileJoining(t *testing.T) {
 
 func TestOnlyCanceled(t *testing.T) {
 	t.Parallel()
-	real := errors.New("real")
+	failed := errors.New("disk full")
 	canceled := fmt.Errorf("redis: %w", context.Canceled)
 	for _, c := range []struct {
 		err  error
 		want bool
 	}{
-		{nil, true}, {canceled, true}, {real, false}, {errors.Join(canceled, canceled), true},
-		{errors.Join(canceled, real), false}, {fmt.Errorf("%w and %w", real, canceled), false},
+		{nil, true}, {canceled, true}, {failed, false}, {errors.Join(canceled, canceled), true},
+		{errors.Join(canceled, failed), false}, {fmt.Errorf("%w and %w", failed, canceled), false},
 	} {
 		if got := onlyCanceled(c.err); got != c.want {
 			t.Errorf("onlyCanceled(%v) = %v", c.err, got)

@@ -43,7 +43,7 @@ func (h *handler) refuse() bool {
 }
 
 // Setup implements sarama.ConsumerGroupHandler.
-func (h *handler) Setup(real sarama.ConsumerGroupSession) error {
+func (h *handler) Setup(sess sarama.ConsumerGroupSession) error {
 	h.mu.Lock()
 	if h.state == left {
 		h.mu.Unlock()
@@ -52,12 +52,12 @@ func (h *handler) Setup(real sarama.ConsumerGroupSession) error {
 	h.state = joined
 	h.mu.Unlock()
 
-	if err := h.prepare(real); err != nil {
+	if err := h.prepare(sess); err != nil {
 		return err
 	}
 	h.begun = true
-	if err := h.goka.Setup(marks{real, h.session}); err != nil {
-		if real.Context().Err() != nil { // taken away while tables were recovered
+	if err := h.goka.Setup(marks{sess, h.session}); err != nil {
+		if sess.Context().Err() != nil { // taken away while tables were recovered
 			return fmt.Errorf("%w (%v)", context.Canceled, err)
 		}
 		return err
@@ -67,32 +67,30 @@ func (h *handler) Setup(real sarama.ConsumerGroupSession) error {
 
 // prepare finds where every claim begins, and commits that where it is not what is committed, before anything is
 // processed: from here on a crash changes nothing.
-func (h *handler) prepare(real sarama.ConsumerGroupSession) error {
+func (h *handler) prepare(sess sarama.ConsumerGroupSession) error {
 	g := h.member.group
-	ctx, cancel := context.WithTimeout(real.Context(), prepareTimeout)
+	ctx, cancel := context.WithTimeout(sess.Context(), prepareTimeout)
 	defer cancel()
-	at, err := places(ctx, h.member.adm, g.cfg.Name, real.Claims())
+	at, err := places(ctx, h.member.adm, g.cfg.Name, sess.Claims())
 	if err != nil {
 		return err
 	}
-	if err := h.assign(real, at); err != nil {
-		h.refused = err
-		return err
-	}
-	// Assigned may have taken its time.
-	ctx, cancel = context.WithTimeout(real.Context(), prepareTimeout)
-	defer cancel()
-	taken := g.takeSeeks()
-	applied, err := h.applySeeks(taken, at)
+	applied, err := h.applySeeks(g.takeSeeks(), at)
 	if err == nil {
 		err = h.inRange(at)
+	}
+	if err == nil {
+		err = h.assign(sess, at)
 	}
 	if err != nil {
 		h.refused = err
 		g.giveBack(applied, err)
 		return err
 	}
-	if err := commitMoved(ctx, h.member.adm, g.cfg.Name, real, at); err != nil {
+	// Assigned may have taken its time.
+	ctx, cancel = context.WithTimeout(sess.Context(), prepareTimeout)
+	defer cancel()
+	if err := commitMoved(ctx, h.member.adm, g.cfg.Name, sess, at); err != nil {
 		g.giveBack(applied, err)
 		return err
 	}
@@ -104,21 +102,28 @@ func (h *handler) prepare(real sarama.ConsumerGroupSession) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.sessions++
-	h.session = newSession(g.sessions, h.member, real, at)
+	h.session = newSession(g.sessions, h.member, sess, at)
 	g.session = h.session
 	return nil
 }
 
 // assign asks Assigned for offsets to go back to.
-func (h *handler) assign(real sarama.ConsumerGroupSession, at map[TopicPartition]place) error {
+func (h *handler) assign(sess sarama.ConsumerGroupSession, at map[TopicPartition]place) error {
 	cfg := h.member.group.cfg
 	h.assigned = true
 	if cfg.Assigned == nil {
 		return nil
 	}
-	back, err := cfg.Assigned(real.Context(), real.Claims())
+	positions := make(map[TopicPartition]int64, len(at))
+	for tp, p := range at {
+		positions[tp] = p.at
+		if p.none {
+			positions[tp] = -1
+		}
+	}
+	back, err := cfg.Assigned(sess.Context(), positions)
 	if err != nil {
-		return fmt.Errorf("group %s: assigned %v: %w", cfg.Name, real.Claims(), err)
+		return fmt.Errorf("group %s: assigned %v: %w", cfg.Name, sess.Claims(), err)
 	}
 	for tp, offset := range back {
 		if p, ok := at[tp]; ok && offset < p.at {
@@ -126,7 +131,7 @@ func (h *handler) assign(real sarama.ConsumerGroupSession, at map[TopicPartition
 			at[tp] = p
 		}
 	}
-	return nil
+	return h.inRange(at)
 }
 
 // applySeeks moves the places in the order of the calls. It returns the seeks that were applied; those that nobody
@@ -151,7 +156,7 @@ func (h *handler) applySeeks(taken []*seek, at map[TopicPartition]place) ([]*see
 			case !p.holds(offset): // and the later ones go to the next session, this one is dropped
 				return append(applied, taken[i+1:]...), h.outOfRange(tp, offset, p)
 			}
-			p.at, p.moved = offset, true
+			p.at, p.moved, p.none = offset, true, false
 			at[tp] = p
 		}
 		applied = append(applied, k)
@@ -189,14 +194,14 @@ func (h *handler) outOfRange(tp TopicPartition, offset int64, p place) error {
 }
 
 // ConsumeClaim implements sarama.ConsumerGroupHandler.
-func (h *handler) ConsumeClaim(real sarama.ConsumerGroupSession, from sarama.ConsumerGroupClaim) error {
+func (h *handler) ConsumeClaim(sess sarama.ConsumerGroupSession, from sarama.ConsumerGroupClaim) error {
 	c := h.session.claims[TopicPartition{from.Topic(), from.Partition()}]
 	c.begin(from)
 	ctx, cancel := context.WithCancel(h.session.ctx)
-	messages := make(chan *sarama.ConsumerMessage)
+	messages := make(chan *sarama.ConsumerMessage, handover)
 	var delivering sync.WaitGroup
 	delivering.Go(func() { c.deliver(ctx, from.Messages(), messages) })
-	err := h.goka.ConsumeClaim(marks{real, h.session}, delivered{from, messages})
+	err := h.goka.ConsumeClaim(marks{sess, h.session}, delivered{from, messages})
 	cancel()
 	delivering.Wait()
 	return err
@@ -204,11 +209,11 @@ func (h *handler) ConsumeClaim(real sarama.ConsumerGroupSession, from sarama.Con
 
 // Cleanup implements sarama.ConsumerGroupHandler. sarama commits for the last time after it, and calls it after a Setup
 // that failed, too.
-func (h *handler) Cleanup(real sarama.ConsumerGroupSession) error {
+func (h *handler) Cleanup(sess sarama.ConsumerGroupSession) error {
 	var err error
 	if h.begun {
 		// Callbacks end here, and their deferred commits are waited for.
-		err = h.goka.Cleanup(marks{real, h.session})
+		err = h.goka.Cleanup(marks{sess, h.session})
 		began := time.Now()
 		h.session.drain()
 		h.member.group.cfg.Logger.Debug("group session drained", "session", h.session.id, "took", time.Since(began))

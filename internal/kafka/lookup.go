@@ -2,9 +2,11 @@ package kafka
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 )
 
 // Lookup asks the cluster for offsets. It is safe for concurrent use.
@@ -42,6 +44,9 @@ func (l *Lookup) Committed(ctx context.Context, group string, topics ...string) 
 	fetched, err := l.adm.FetchOffsetsForTopics(ctx, group, topics...)
 	if err == nil {
 		err = fetched.Error()
+	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		return map[TopicPartition]int64{}, nil // it has never committed anything
 	}
 	if err != nil {
 		return nil, fmt.Errorf("fetch the committed offsets of group %s: %w", group, err)

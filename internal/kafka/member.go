@@ -20,8 +20,8 @@ const (
 	// another member takes to hand over.
 	joinGrace = 3 * time.Second
 	// shortSession: a session that ends by itself sooner is followed by a pause, lest a defect makes a busy loop.
-	shortSession          = time.Second
-	minRejoin, maxRejoins = 50 * time.Millisecond, 2 * time.Second
+	shortSession         = time.Second
+	minRejoin, maxRejoin = 50 * time.Millisecond, 2 * time.Second
 )
 
 // member is the sarama.ConsumerGroup that goka sees: it stays in the group between sessions, for which goka itself
@@ -63,13 +63,13 @@ func newMember(g *Group, brokers []string, clientID string) (*member, error) {
 // Consume implements sarama.ConsumerGroup. Unlike sarama's it goes on with the next session, and returns when ctx ends
 // (nil), or when the processor has to end: its error, or that of a follow-up, of Assigned, of an offset out of range,
 // or of a group that cannot be joined.
-func (m *member) Consume(ctx context.Context, topics []string, goka sarama.ConsumerGroupHandler) error {
+func (m *member) Consume(ctx context.Context, topics []string, inner sarama.ConsumerGroupHandler) error {
 	log := m.group.cfg.Logger
 	lastGood := time.Now()
 	pause := minRejoin
 	for {
 		began := time.Now()
-		h := &handler{member: m, goka: goka}
+		h := &handler{member: m, goka: inner}
 		cause, err := m.consumeOnce(ctx, topics, h)
 		h.over()
 
@@ -103,7 +103,7 @@ func (m *member) Consume(ctx context.Context, topics []string, goka sarama.Consu
 		}
 		select {
 		case <-time.After(pause):
-			pause = min(2*pause, maxRejoins)
+			pause = min(2*pause, maxRejoin)
 		case <-ctx.Done():
 		}
 	}

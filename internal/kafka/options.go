@@ -194,7 +194,7 @@ func orDefaultLogger(l *slog.Logger) *slog.Logger {
 	return l
 }
 
-// gokaLogger writes goka's log, most of which is about its inner steps, to slog at debug level. What ends a processor is
+// gokaLogger writes goka's log, most of it about inner steps, to slog at debug level. What ends a processor is
 // an error of Run and logged by the supervisor.
 type gokaLogger struct{ log *slog.Logger }
 

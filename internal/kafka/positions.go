@@ -47,6 +47,7 @@ type place struct {
 	at         int64
 	start, end int64
 	moved      bool // at is not what is committed
+	none       bool // nothing was committed: at is the start
 }
 
 func (p place) holds(offset int64) bool { return offset >= p.start && offset <= p.end }
@@ -95,7 +96,7 @@ func places(ctx context.Context, adm *kadm.Client, group string, claims map[stri
 			}
 			p := place{at: commit.At, start: start.Offset, end: end.Offset}
 			if !ok || commit.At < 0 {
-				p.at = start.Offset
+				p.at, p.none = start.Offset, true
 			}
 			found[TopicPartition{topic, partition}] = p
 		}

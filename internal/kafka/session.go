@@ -29,9 +29,9 @@ type session struct {
 	quiet   chan struct{}  // closed when open comes down to 0, nil if nobody waits
 }
 
-func newSession(id uint64, m *member, real sarama.ConsumerGroupSession, at map[TopicPartition]place) *session {
+func newSession(id uint64, m *member, sess sarama.ConsumerGroupSession, at map[TopicPartition]place) *session {
 	cfg := m.group.cfg
-	s := &session{id: id, member: m, real: real, ctx: real.Context(), claims: map[TopicPartition]*claim{}}
+	s := &session{id: id, member: m, real: sess, ctx: sess.Context(), claims: map[TopicPartition]*claim{}}
 	for tp, p := range at {
 		s.claims[tp] = newClaim(s, tp, p, slices.Contains(cfg.Watermarked, tp.Topic), cfg.MaxInFlight)
 	}

@@ -87,27 +87,33 @@ func (in *inputs) hooks() feeds.Inputs {
 	}
 }
 
-// positions looks up where the group stands in the claims that write to Redis.
+// positions looks up where the group stands in the partitions of a session that write to Redis.
 func (in *inputs) positions(ctx context.Context, claims map[string][]int32) (feeds.Positions, error) {
-	committed, err := in.lookup.Committed(ctx, in.names.Group(freshet.FanoutGroup), in.topics()...)
+	found, err := in.lookup.Committed(ctx, in.names.Group(freshet.FanoutGroup), in.topics()...)
 	if err != nil {
 		return feeds.Positions{}, err
 	}
-	at := feeds.Positions{Committed: map[feeds.Input]int64{}, Stored: map[int32]int64{}}
-	for _, input := range []string{feeds.InputPosts, feeds.InputReplays, feeds.InputLoop} {
-		topic := in.topic(input)
-		for _, partition := range claims[topic] {
-			offset, ok := committed[kafka.TopicPartition{Topic: topic, Partition: partition}]
+	committed := map[kafka.TopicPartition]int64{}
+	for topic, partitions := range claims {
+		for _, partition := range partitions {
+			at := kafka.TopicPartition{Topic: topic, Partition: partition}
+			offset, ok := found[at]
 			if !ok {
 				offset = -1
 			}
-			at.Committed[feeds.Input{Topic: input, Partition: partition}] = offset
+			committed[at] = offset
 		}
 	}
+	return in.beside(ctx, committed)
+}
+
+// beside puts how far the post store is beside committed offsets.
+func (in *inputs) beside(ctx context.Context, committed map[kafka.TopicPartition]int64) (feeds.Positions, error) {
 	progress, err := in.store.Progress(ctx)
 	if err != nil {
 		return feeds.Positions{}, fmt.Errorf("ask how far the post store is: %w", err)
 	}
+	at := feeds.Positions{Committed: in.toFeeds(committed), Stored: map[int32]int64{}}
 	for partition, p := range progress {
 		at.Stored[partition] = p.Offset
 	}
@@ -115,8 +121,10 @@ func (in *inputs) positions(ctx context.Context, claims map[string][]int32) (fee
 }
 
 // assigned prepares Redis for a session and says how far it has to go back.
-func (f *Fanout) assigned(ctx context.Context, claims map[string][]int32) (map[kafka.TopicPartition]int64, error) {
-	at, err := f.inputs.positions(ctx, claims)
+func (f *Fanout) assigned(
+	ctx context.Context, committed map[kafka.TopicPartition]int64,
+) (map[kafka.TopicPartition]int64, error) {
+	at, err := f.inputs.beside(ctx, committed)
 	if err != nil {
 		return nil, err
 	}

@@ -35,10 +35,12 @@ func (t Tree) OnPost(author freshet.Number, n *Node, r PostRecord) (*Node, Outco
 		out.Effects = t.Deliver(root, n, r.Event.Post.ID)
 		out.deliver(author, r.Event.Post.ID)
 	}
-	if r.Event.Kind != freshet.PostDeleted && !r.Stored {
+	if r.Event.Kind != freshet.PostDeleted && (!r.Stored || r.Event.Kind == freshet.PostEdited) {
 		// The store has the rest. A body written after the store has passed the post could bring a deleted one back: its
-		// tombstone may have expired.
-		out.Delivery.Body = &feeds.PutBody{Post: r.Event.Post.ID, Token: r.Token, Offset: r.Offset, Body: r.Body}
+		// tombstone may have expired. But an edit replaces the text that is still in Redis.
+		out.Delivery.Body = &feeds.PutBody{
+			Post: r.Event.Post.ID, Token: r.Token, Offset: r.Offset, Body: r.Body, Replace: r.Stored,
+		}
 	}
 	if r.Replayed {
 		return n, out

@@ -130,6 +130,7 @@ func (m *Model) Apply(op feeds.Op) func() {
 	case *feeds.ReadBody:
 		p, _ := m.post(z, op.Post)
 		op.Body, op.Offset, op.Deleted, op.State = p.body, p.offset, p.deleted, z.state()
+		op.Waits = maps.Clone(z.recovering)
 	case *feeds.AppendOutbox:
 		value := appended(z.outboxes[op.Author], op.IDs)
 		set(&u, z.outboxes, op.Author, value)
@@ -234,7 +235,8 @@ func (m *Model) post(z *zone, id freshet.PostID) (post, bool) {
 
 func (m *Model) putBody(z *zone, op *feeds.PutBody, u *undo) {
 	there, found := m.post(z, op.Post)
-	if op.OK = z.is(op.Token) && (!found || !there.deleted && there.offset <= op.Offset); !op.OK {
+	fits := !found && !op.Replace || found && !there.deleted && there.offset <= op.Offset
+	if op.OK = z.is(op.Token) && fits; !op.OK {
 		return
 	}
 	body := append([]byte{}, op.Body...)

@@ -92,6 +92,7 @@ func (c *comparison) draw() feeds.Op {
 	case 5, 6:
 		return &feeds.PutBody{
 			Post: id, Token: c.token(c.layout.OfPost(id)), Offset: int64(c.rng.IntN(20)), Body: c.bytes(12),
+			Replace: c.rng.IntN(3) == 0,
 		}
 	case 7:
 		if c.rng.IntN(4) > 0 {

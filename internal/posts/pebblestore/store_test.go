@@ -99,7 +99,7 @@ func TestPowerFailureWithoutSync(t *testing.T) {
 	defer closeStore(t, s)
 	text := strings.Repeat("long ", 4000)
 	rng := rand.New(rand.NewPCG(1, 2))
-	for i := range 2000 {
+	for i := range 800 {
 		e := created(freshet.PostID(i+1), int64(i))
 		e.Post.Text = text
 		if err := s.Apply(t.Context(), []posts.Event{e}); err != nil {
@@ -108,7 +108,7 @@ func TestPowerFailureWithoutSync(t *testing.T) {
 		if err := s.SetProgress(t.Context(), 0, posts.Progress{Offset: int64(i) + 1}); err != nil {
 			t.Fatal(err)
 		}
-		if i%100 != 0 {
+		if i%50 != 0 {
 			continue
 		}
 		after := open(t, "posts", Options{FS: disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 50, RNG: rng})})

@@ -1,0 +1,100 @@
+package freshet_test
+
+import (
+	"encoding/json"
+	"io"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// allowed says which packages of the module each layer may import: those of the layers below it, named by prefix. The
+// way of a dependency is
+//
+//	cmd → internal/app → processors views emitters api → internal/{kafka,feeds,posts,events,tables} → freshet
+var allowed = []struct {
+	pkg     string // a package and everything below it
+	imports []string
+}{
+	{"freshet/internal/events", []string{"freshet"}},
+	{"freshet/internal/posts", []string{"freshet", "freshet/internal/posts"}},
+	{"freshet/internal/feeds", []string{"freshet", "freshet/internal/feeds"}},
+	{"freshet/internal/kafka", []string{"freshet"}},
+	{"freshet/internal/tables", []string{}},
+	{"freshet/internal/embedded", []string{}},
+	{"freshet/internal/config", []string{"freshet", "freshet/internal/feeds"}},
+	{"freshet/internal/admin", []string{"freshet/internal/kafka"}},
+	{"freshet/internal/offsets", []string{"freshet", "freshet/internal/kafka", "freshet/internal/admin"}},
+	{"freshet/internal/demo", []string{}},
+	{"freshet/processors", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka", "freshet/internal/posts"}},
+	{"freshet/emitters", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka"}},
+	{"freshet/views", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka",
+		"freshet/internal/posts", "freshet/processors/directory", "freshet/processors/following"}},
+	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/views", "freshet/internal/events", "freshet/internal/feeds"}},
+}
+
+type listed struct {
+	ImportPath string
+	Imports    []string
+	Standard   bool
+}
+
+func TestImportDirections(t *testing.T) {
+	cmd := exec.Command("go", "list", "-json=ImportPath,Imports", "./...")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v", err)
+	}
+	decoder := json.NewDecoder(strings.NewReader(string(out)))
+	seen := map[string]bool{}
+	for {
+		var p listed
+		if err := decoder.Decode(&p); err == io.EOF {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		seen[p.ImportPath] = true
+		for _, imported := range p.Imports {
+			if p.ImportPath == "freshet" && strings.Contains(strings.Split(imported, "/")[0], ".") {
+				t.Errorf("the root package imports %s; it may import the standard library only", imported)
+			}
+			if strings.Split(imported, "/")[0] == "freshet" && !mayImport(p.ImportPath, imported) {
+				t.Errorf("%s imports %s, which is not below it", p.ImportPath, imported)
+			}
+		}
+	}
+	for _, rule := range allowed {
+		if !anyBelow(seen, rule.pkg) {
+			t.Errorf("there is a rule for %s, but no such package", rule.pkg)
+		}
+	}
+}
+
+// mayImport says whether the arrow is allowed. Packages without a rule (commands, wiring, the simulator) may import all.
+func mayImport(pkg, imported string) bool {
+	if pkg == "freshet" {
+		return false
+	}
+	for _, rule := range allowed {
+		if pkg != rule.pkg && !strings.HasPrefix(pkg, rule.pkg+"/") {
+			continue
+		}
+		for _, ok := range rule.imports {
+			if imported == ok || strings.HasPrefix(imported, ok+"/") && ok != "freshet" {
+				return true
+			}
+		}
+		return false
+	}
+	return true
+}
+
+func anyBelow(seen map[string]bool, pkg string) bool {
+	for p := range seen {
+		if p == pkg || strings.HasPrefix(p, pkg+"/") {
+			return true
+		}
+	}
+	return false
+}
