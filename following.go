@@ -144,7 +144,9 @@ type Relationship struct {
 }
 
 // RelationshipOf reads a relationship off the rows of both sides.
-func RelationshipOf(viewer Number, viewerRow *Following, author Number, authorRow *Following, authorClosed bool) Relationship {
+func RelationshipOf(
+	viewer Number, viewerRow *Following, author Number, authorRow *Following, authorClosed bool,
+) Relationship {
 	return Relationship{
 		Self:         viewer == author,
 		Follows:      viewerRow.Follows(author),

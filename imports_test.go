@@ -26,11 +26,14 @@ var allowed = []struct {
 	{"freshet/internal/admin", []string{"freshet/internal/kafka"}},
 	{"freshet/internal/offsets", []string{"freshet", "freshet/internal/kafka", "freshet/internal/admin"}},
 	{"freshet/internal/demo", []string{}},
-	{"freshet/processors", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka", "freshet/internal/posts"}},
-	{"freshet/emitters", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka"}},
+	{"freshet/processors", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds",
+		"freshet/internal/kafka", "freshet/internal/posts"}},
+	{"freshet/emitters", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds",
+		"freshet/internal/kafka"}},
 	{"freshet/views", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka",
 		"freshet/internal/posts", "freshet/processors/directory", "freshet/processors/following"}},
-	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/views", "freshet/internal/events", "freshet/internal/feeds"}},
+	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/views", "freshet/internal/events",
+		"freshet/internal/feeds"}},
 }
 
 type listed struct {
@@ -71,7 +74,8 @@ func TestImportDirections(t *testing.T) {
 	}
 }
 
-// mayImport says whether the arrow is allowed. Packages without a rule (commands, wiring, the simulator) may import all.
+// mayImport says whether the arrow is allowed. Packages without a rule (commands, wiring, the simulator) may import
+// all.
 func mayImport(pkg, imported string) bool {
 	if pkg == "freshet" {
 		return false

@@ -84,12 +84,12 @@ const (
 	PostDeleted
 )
 
-// PostEvent is a record of the posts topic. All events of a post lie in one partition, that of its author, so that their
-// offsets give their order.
+// PostEvent is a record of the posts topic. All events of a post lie in one partition, that of its author, so that
+// their offsets give their order.
 type PostEvent struct {
 	Kind PostEventKind
-	// Post is whole when Kind is PostCreated. An edit has the new Text and EditedAt, and repeats ID, Author, ReplyTo and
-	// Visibility, so that it says all that Redis keeps of a post; a delete has ID, Author and DeletedAt.
+	// Post is whole when Kind is PostCreated. An edit has the new Text and EditedAt, and repeats ID, Author, ReplyTo
+	// and Visibility, so that it says all that Redis keeps of a post; a delete has ID, Author and DeletedAt.
 	Post Post
 }
 

@@ -9,19 +9,30 @@ import (
 // Topic is a Kafka topic without the deployment's prefix.
 type Topic string
 
-// The topics. The comment gives the key, then what a record says.
+// The topics: what the key is, and what a record says. Accounts are keyed by number but where it says id.
 const (
-	Registrations Topic = "registrations" // account id: a new account; nothing else, so that offsets stay dense
-	Profiles      Topic = "profiles"      // account id: name, closed
-	Follows       Topic = "follows"       // follower's number: follow, unfollow, mute, unmute, block, unblock
-	Followers     Topic = "followers"     // followee's number: "f follows A: yes or no, version v"; written by following
-	Applied       Topic = "applied"       // follower's number: "the tree of A holds f: yes or no, version v"; written by fanout
-	Posts         Topic = "posts"         // author's number: created, edited, deleted
-	Replays       Topic = "replays"       // author's number: copies of posts records to be processed again by one group
-	Tiers         Topic = "tiers"         // author's number: the author became pull-tier, or ceased to be
-	Stats         Topic = "stats"         // author's number: followers and posts of the author, latest
-	DeadLetters   Topic = "dead-letters"  // as it came: what could not be decoded or processed, with origin and cause
-	NodeStarts    Topic = "nodes"         // no key: one record for each start of an API process
+	// Registrations, by account id: a new account; nothing else, so that offsets stay dense.
+	Registrations Topic = "registrations"
+	// Profiles, by account id: name, closed.
+	Profiles Topic = "profiles"
+	// Follows, by follower: follow, unfollow, mute, unmute, block, unblock.
+	Follows Topic = "follows"
+	// Followers, by followee: "f follows A: yes or no, version v". Written by following.
+	Followers Topic = "followers"
+	// Applied, by follower: "the tree of A holds f: yes or no, version v". Written by fanout.
+	Applied Topic = "applied"
+	// Posts, by author: created, edited, deleted.
+	Posts Topic = "posts"
+	// Replays, by author: copies of posts records to be processed again by one group.
+	Replays Topic = "replays"
+	// Tiers, by author: the author became pull-tier, or ceased to be.
+	Tiers Topic = "tiers"
+	// Stats, by author: followers and posts of the author, latest.
+	Stats Topic = "stats"
+	// DeadLetters, under the key it came with: what could not be decoded or processed, with origin and cause.
+	DeadLetters Topic = "dead-letters"
+	// NodeStarts, by host: one record for each start of an API process. It has one partition.
+	NodeStarts Topic = "nodes"
 )
 
 // Group is a goka group without the deployment's prefix.

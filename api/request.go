@@ -63,7 +63,8 @@ func readObject(w http.ResponseWriter, r *http.Request, mayBeMissing bool) (*obj
 	if !utf8.Valid(data) {
 		return nil, badRequest("the body is not UTF-8")
 	}
-	return o, o.parse(data)
+	err = o.parse(data)
+	return o, err
 }
 
 func (o *object) parse(data []byte) error {

@@ -59,8 +59,8 @@ func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, e
 	return at, nil
 }
 
-// Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted already.
-// The log is told first: a tombstone without a delete in the log would hide a post that is there.
+// Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted
+// already. The log is told first: a tombstone without a delete in the log would hide a post that is there.
 func (p *Publisher) Delete(ctx context.Context, id freshet.PostID) (at Position, found bool, err error) {
 	author, state, err := p.authorOf(ctx, id)
 	if err != nil || state != postLives {

@@ -22,6 +22,7 @@ const (
 type body struct {
 	state bodyState
 	post  freshet.Post
+	well  bool // the zone lacked nothing: a body that is unknown was never written there
 }
 
 // hydrate finds the posts of ids: in Redis, else among known, else in the post store; known may be nil. What the store
@@ -69,6 +70,7 @@ func (f *Feeds) hydrate(
 		if bodies[i].state != bodyUnknown {
 			continue
 		}
+		bodies[i].well = reads[i].State.Well()
 		post, found := stored[id]
 		switch {
 		case found && post.DeletedAt.IsZero():
@@ -90,8 +92,14 @@ func (f *Feeds) Post(ctx context.Context, id freshet.PostID) (freshet.Post, bool
 		return freshet.Post{}, false, err
 	}
 	bodies, err := f.hydrate(ctx, []freshet.PostID{id}, nil, reached)
-	if err != nil || bodies[0].state != bodyFound {
+	if err != nil {
 		return freshet.Post{}, false, err
+	}
+	switch {
+	case bodies[0].state == bodyUnknown && !bodies[0].well:
+		return freshet.Post{}, false, fmt.Errorf("look for post %s: redis is being recovered: %w", id, feeds.ErrAway)
+	case bodies[0].state != bodyFound:
+		return freshet.Post{}, false, nil
 	}
 	post := bodies[0].post
 	r, err := f.relationship(post.Author, nil, post.Author)

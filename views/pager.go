@@ -67,7 +67,8 @@ func (p *pager) page(ctx context.Context) (Page, error) {
 		p.keepOpen(&page)
 		return page, nil
 	}
-	return page, p.stored(ctx, &page, reached)
+	err = p.stored(ctx, &page, reached)
+	return page, err
 }
 
 // keepOpen gives a page that ends the list, but may lack posts, a next page: nobody is told that nothing more can come

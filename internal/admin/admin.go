@@ -1,5 +1,6 @@
-// Package admin is the operators' listener: health, metrics, profiles, and the groups that run in this process, which can
-// be told to seek. It asks nobody who they are, so it listens on a loopback address unless an operator says otherwise.
+// Package admin is the operators' listener: health, metrics, profiles, and the groups that run in this process, which
+// can be told to seek. It asks nobody who they are, so it listens on a loopback address unless an operator says
+// otherwise.
 package admin
 
 import (
@@ -65,7 +66,7 @@ func SeekPath(group string) string { return GroupsPath + "/" + group + "/seek" }
 // Handler makes the handler.
 func Handler(c Config) http.Handler {
 	r := mux.NewRouter()
-	r.HandleFunc("/healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }).Methods(http.MethodGet)
+	r.HandleFunc("/healthz", alive).Methods(http.MethodGet)
 	r.HandleFunc("/readyz", c.ready).Methods(http.MethodGet)
 	r.Handle("/metrics", c.metrics()).Methods(http.MethodGet)
 	r.HandleFunc(GroupsPath, c.list).Methods(http.MethodGet)
@@ -77,6 +78,9 @@ func Handler(c Config) http.Handler {
 	r.PathPrefix("/debug/pprof/").HandlerFunc(pprof.Index)
 	return r
 }
+
+// alive says that the process lives, and nothing more.
+func alive(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") }
 
 func (c Config) ready(w http.ResponseWriter, _ *http.Request) {
 	missing := c.Missing()
@@ -123,7 +127,8 @@ func (c Config) seek(w http.ResponseWriter, r *http.Request) {
 	body := json.NewDecoder(http.MaxBytesReader(w, r.Body, 1<<20))
 	body.DisallowUnknownFields()
 	if err := body.Decode(&seek); err != nil || len(seek.Positions) == 0 {
-		http.Error(w, fmt.Sprintf("want {\"positions\":[{\"topic\",\"partition\",\"offset\"}]}: %v", err), http.StatusBadRequest)
+		const want = `want {"positions":[{"topic":…,"partition":…,"offset":…}]}`
+		http.Error(w, fmt.Sprintf("%s: %v", want, err), http.StatusBadRequest)
 		return
 	}
 	offsets := map[kafka.TopicPartition]int64{}

@@ -27,8 +27,10 @@ var (
 		"ada", "bela", "chidi", "dora", "emeka", "fatima", "goran", "hana", "ines", "jonas", "kofi", "lena", "mira",
 		"nils", "olga", "pavel", "quinn", "rosa", "sami", "tove", "uma", "vera", "wim", "xenia", "yusuf", "zofia",
 	}
-	subjects = []string{"the river", "my bicycle", "this bread", "the night train", "our choir", "a fox", "the old map", "rain"}
-	verbs    = []string{"is up again", "sings", "needs a new name", "was late", "smells of summer", "has won", "came back"}
+	subjects = []string{
+		"the river", "my bicycle", "this bread", "the night train", "our choir", "a fox", "the old map", "rain",
+	}
+	verbs = []string{"is up again", "sings", "needs a new name", "was late", "smells of summer", "has won", "came back"}
 )
 
 // Network is the demo. It answers "/" with the page and "/demo.json" with the accounts.
@@ -50,7 +52,8 @@ func (n *Network) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
-	w.Header().Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'")
+	w.Header().Set("Content-Security-Policy",
+		"default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'")
 	_, _ = w.Write(page)
 }
 
@@ -86,11 +89,12 @@ func (n *Network) Run(ctx context.Context, url string, log *slog.Logger) error {
 	}
 }
 
+// ended is nil when the demo was told to stop.
 func ended(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return fmt.Errorf("set the demo up: %w", err)
 	}
-	return fmt.Errorf("set the demo up: %w", err)
+	return nil
 }
 
 type client struct {

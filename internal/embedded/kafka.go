@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net"
@@ -46,7 +47,7 @@ func StartKafka(dataDir, listen string) (*Kafka, error) {
 		kfake.WithLogger(logger{slog.Default()}),
 		// kfake has its own idea of the address; ours is the one that was asked for.
 		kfake.ListenFn(func(network, _ string) (net.Listener, error) {
-			return net.Listen(network, listen)
+			return new(net.ListenConfig).Listen(context.Background(), network, listen)
 		}),
 	}
 	if port != 0 {

@@ -47,7 +47,7 @@ func LockDir(dir string) (unlock func() error, err error) {
 
 // holder names the process that the lock file names. The file is empty for the moment between locking and writing.
 func holder(path string) string {
-	b, err := os.ReadFile(path)
+	b, err := os.ReadFile(path) //nolint:gosec // the lock file of the operator's own directory
 	if pid := strings.TrimSpace(string(b)); err == nil && pid != "" {
 		return "process " + pid
 	}

@@ -1,3 +1,5 @@
+// Package events is the records of the topics and the rows of the tables, as events.proto describes them, and the steps
+// between them and the words of package freshet.
 package events
 
 import (

@@ -26,6 +26,7 @@ type Flusher struct {
 	mu      sync.RWMutex // guards known for Token
 	known   []Known
 	dropped int64 // positions of sessions up to this one are worth nothing
+	again   bool  // a Recover that failed has found that the writer has to go back
 }
 
 // NewFlusher makes a flusher for a writer of that name, which no other process ever has. newToken makes a name for a
@@ -128,39 +129,41 @@ func (f *Flusher) guarded(ctx context.Context, ops []Op, marks map[Input]int64) 
 func (f *Flusher) Recover(
 	ctx context.Context, dropUpTo int64, at Positions, ends func(context.Context) (map[Input]int64, error),
 ) (Decision, error) {
-	again, lost := false, []Zone(nil)
+	var lost []Zone
 	for {
 		opened := make([]*Open, f.layout.Zones)
 		ops := make([]Op, f.layout.Zones)
 		for zone := range opened {
-			opened[zone] = &Open{Zone: Zone(zone), Writer: f.writer}
+			opened[zone] = &Open{Zone: Zone(zone), Writer: f.writer, Known: f.known[zone]}
 			ops[zone] = opened[zone]
 		}
 		if err := f.conn.Do(ctx, ops...); err != nil {
 			return Decision{}, fmt.Errorf("open the zones: %w", err)
 		}
 		d := Decide(f.known, opened, at)
-		again, lost = again || d.Again(), append(lost, d.Lost...)
+		lost = append(lost, d.Lost...)
 		if d.Again() {
+			f.again = true
 			f.dropped = max(f.dropped, dropUpTo)
 		}
 		if len(d.Lost) == 0 {
 			f.learn(opened)
-			d.Changed, d.Lost = again, lost
+			d.Changed, d.Lost = f.again, lost
+			f.again = false
 			return d, nil
 		}
 		end, err := ends(ctx)
 		if err != nil {
 			return Decision{}, fmt.Errorf("ask for the ends of the topics: %w", err)
 		}
-		well, gone := recoverOps(d, opened, f.writer, f.newToken(), end)
+		well, gone := recoverOps(d, opened, f.writer, nextToken(newest(f.known, opened), f.newToken()), end)
 		done, err := f.renew(ctx, well, gone)
 		if err != nil {
 			return Decision{}, fmt.Errorf("renew the zones: %w", err)
 		}
 		if done {
-			d.Changed = true
-			d.Lost = lost
+			d.Changed, d.Lost = true, lost
+			f.again = false
 			return d, nil
 		}
 	}

@@ -82,7 +82,8 @@ func Newest(ids []freshet.PostID, limit int) []freshet.PostID {
 	return ids
 }
 
-// Floor is the id below which a cached list, sorted newest first, may lack posts: its lowest if the list is full, else 0.
+// Floor is the id below which a cached list, sorted newest first, may lack posts: its lowest if the list is full,
+// else 0.
 func (l Layout) Floor(ids []freshet.PostID) freshet.PostID {
 	if len(ids) < l.FeedLength {
 		return 0

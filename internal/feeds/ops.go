@@ -44,10 +44,12 @@ type ReadZone struct {
 }
 
 // Open moves a writer's counter in a zone by one, and only then reads the zone: whatever is lost after this, the
-// counter shows.
+// counter shows. A counter that has already gone back, below Known under Known's token, is left as it is: were it moved,
+// looking often enough would hide the loss.
 type Open struct {
 	Zone   Zone
 	Writer string
+	Known  Known
 
 	Token      string // empty: lost, or never there
 	Counter    int64

@@ -3,6 +3,8 @@ package feeds
 import (
 	"maps"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // Positions is what a writer must know of its inputs to decide how far to go back.
@@ -34,10 +36,39 @@ type Decision struct {
 // Again says that positions reached so far are worth nothing: the writer has to go back.
 func (d Decision) Again() bool { return len(d.Lost) > 0 || d.Changed }
 
+// Tokens begin with a number that grows with each recovery, so that a token which Redis has brought back from an old
+// snapshot is told from one that another writer has made.
+
+func nextToken(number uint64, name string) string { return strconv.FormatUint(number+1, 10) + "-" + name }
+
+// tokenNumber is 0 for the empty token and for one that no recovery has made.
+func tokenNumber(token string) uint64 {
+	head, _, _ := strings.Cut(token, "-")
+	n, err := strconv.ParseUint(head, 10, 64)
+	if err != nil {
+		return 0
+	}
+	return n
+}
+
+// newest is the highest number of all tokens that the writer knows of.
+func newest(known []Known, opened []*Open) uint64 {
+	var n uint64
+	for _, k := range known {
+		n = max(n, tokenNumber(k.Token))
+	}
+	for _, zone := range opened {
+		n = max(n, tokenNumber(zone.Token))
+	}
+	return n
+}
+
 // Decide compares what a writer knows of the zones with what it found when it opened them. A zone has lost something
-// when its token is gone; when the writer's counter there is lower than Redis has acknowledged; or when a watermark
-// there is below a committed offset, because offsets are committed only after every zone has noted them (whoever noted
-// them may be gone, so this is all that is left to see it by).
+// when its token is gone, or older than another zone's, or than one that the writer has seen (a recovery gives every zone
+// a new token, so one that has an older token has lost that, or was left behind by a recovery that was cut short); when
+// the writer's counter there is lower than Redis has acknowledged; or when a watermark there is below a committed offset,
+// because offsets are committed only after every zone has noted them (whoever noted them may be gone, so this is all that
+// is left to see it by).
 //
 // The writer goes back to the lowest watermark of all zones. A zone without one for a partition has lost all there was
 // of it: a post that was in it is either in the post store, from which outboxes are loaded again, or above the offset
@@ -62,9 +93,10 @@ func Decide(known []Known, opened []*Open, at Positions) Decision {
 		}
 		d.Back[input] = back
 	}
+	number := newest(known, opened)
 	for i, zone := range opened {
 		before := known[i]
-		lost := zone.Token == "" || zone.Token == before.Token && zone.Counter-1 < before.Counter
+		lost := zone.Token == "" || tokenNumber(zone.Token) < number || zone.Token == before.Token && zone.Counter <= before.Counter
 		for input, committed := range at.Committed {
 			mark, ok := zone.Marks[input]
 			if committed > 0 && (!ok || mark < committed) {

@@ -99,7 +99,8 @@ func TestRecoverOpsRenewLostZonesLast(t *testing.T) {
 		t.Fatalf("well %v, lost %v", well, lost)
 	}
 	for _, op := range append(well, lost...) {
-		if op.Old != opened[op.Zone].Token || op.New != "new" || !maps.Equal(op.Ends, ends) || !maps.Equal(op.Marks, d.Back) {
+		tokens := op.Old == opened[op.Zone].Token && op.New == "new"
+		if !tokens || !maps.Equal(op.Ends, ends) || !maps.Equal(op.Marks, d.Back) {
 			t.Errorf("zone %d: %+v", op.Zone, op)
 		}
 	}

@@ -265,7 +265,8 @@ func queueState(ctx context.Context, pipe redis.Pipeliner, zone Zone, state *Zon
 }
 
 func queueOpen(ctx context.Context, pipe redis.Pipeliner, op *Open) func() error {
-	cmd := openScript.EvalSha(ctx, pipe, zoneKeys(op.Zone, op.Writer), int(counterLife.Seconds()))
+	cmd := openScript.EvalSha(ctx, pipe, zoneKeys(op.Zone, op.Writer),
+		int(counterLife.Seconds()), op.Known.Token, op.Known.Counter)
 	return func() error {
 		answer, err := cmd.Slice()
 		if err != nil {
@@ -322,12 +323,11 @@ func queueReadBody(ctx context.Context, pipe redis.Pipeliner, zone Zone, op *Rea
 		if len(value) == 0 || value[0] != 'B' {
 			return nil
 		}
+		// A value that cannot be read is as if it were not there: the post store has it, or fan-out writes it again.
 		offset, rest, found := strings.Cut(string(value[1:]), ":")
-		n, err := strconv.ParseInt(offset, 10, 64)
-		if !found || err != nil {
-			return nil // as if it were not there: the post store has it, or fan-out writes it again
+		if n, err := strconv.ParseInt(offset, 10, 64); found && err == nil {
+			op.Offset, op.Body = n, []byte(rest)
 		}
-		op.Offset, op.Body = n, []byte(rest)
 		return nil
 	}
 }

@@ -61,8 +61,8 @@ const (
 // Writer brings deliveries into Redis, for all partitions of a process. One batch fills while the other is flushed, so a
 // flush takes whatever came in during the one before: milliseconds' worth when idle, much when there is a backlog.
 //
-// When Redis fails it tries again, with growing pauses, for ever; nothing is skipped. Add, Barrier, Recover and Err may be
-// called from any goroutine; Run is called once.
+// When Redis fails it tries again, with growing pauses, for ever; nothing is skipped. Add, Barrier, Recover and Err may
+// be called from any goroutine; Run is called once.
 type Writer struct {
 	cfg     WriterConfig
 	flusher *Flusher

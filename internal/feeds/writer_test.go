@@ -117,7 +117,8 @@ func newFixture(t *testing.T, configure func(*WriterConfig)) *fixture {
 func connectMini(t *testing.T, mini *miniredis.Miniredis, layout Layout) (*Redis, error) {
 	t.Helper()
 	r := newRedis(layout, []string{mini.Addr()})
-	return r, r.loadScripts(t.Context())
+	err := r.loadScripts(t.Context())
+	return r, err
 }
 
 func (f *fixture) await(what string, condition func() bool) {
@@ -300,8 +301,8 @@ func TestWriterBarrier(t *testing.T) {
 	f.writer.Barrier(t.Context(), func(err error) { passed <- err })
 	f.await("the flush is tried", func() bool { return f.writer.Err() != nil })
 	select {
-	case <-passed:
-		t.Fatal("the barrier let pass before the delivery was flushed")
+	case err := <-passed:
+		t.Fatalf("the barrier let pass before the delivery was flushed: %v", err)
 	default:
 	}
 	f.mini.SetError("")
@@ -349,7 +350,6 @@ func TestWriterCompactsAndTrims(t *testing.T) {
 
 func TestRestartedRedisIsTaughtAgain(t *testing.T) {
 	f := newFixture(t, nil)
-	f.mini.Server() // the scripts go with a restart
 	if err := f.conn.client.ScriptFlush(t.Context()).Err(); err != nil {
 		t.Fatal(err)
 	}

@@ -58,7 +58,7 @@ func (h *handler) Setup(sess sarama.ConsumerGroupSession) error {
 	h.begun = true
 	if err := h.goka.Setup(marks{sess, h.session}); err != nil {
 		if sess.Context().Err() != nil { // taken away while tables were recovered
-			return fmt.Errorf("%w (%v)", context.Canceled, err)
+			return fmt.Errorf("%w: %w", context.Canceled, err)
 		}
 		return err
 	}

@@ -34,7 +34,6 @@ type member struct {
 
 	mu    sync.Mutex
 	end   context.CancelCauseFunc // of the Consume that is running
-	begun bool                    // it has come to goka's Setup
 	stuck <-chan error            // tells when a Consume that was left behind returns, nil if there is none
 }
 
@@ -168,7 +167,9 @@ func (m *member) Close() error {
 	}
 	m.group.cfg.Logger.Warn("the group's coordinator does not answer: leaving in the background")
 	go func() {
-		<-stuck
+		if err := <-stuck; err != nil {
+			m.group.cfg.Logger.Debug("a join that was left behind", "error", err)
+		}
 		if err := m.close(); err != nil {
 			m.group.cfg.Logger.Warn("leave the group", "error", err)
 		}

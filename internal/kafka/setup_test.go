@@ -34,7 +34,9 @@ var testNames = freshet.Names{Prefix: "t."}
 // await polls until what is asked for is so.
 func await(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(patience); !cond(); time.Sleep(5 * time.Millisecond) {
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(patience); !cond(); <-tick.C {
 		if time.Now().After(deadline) {
 			t.Fatalf("not so after %s: %s", patience, what)
 		}
@@ -168,9 +170,9 @@ func (c *cluster) start(group *Group, name string, edges []goka.Edge, more ...go
 		opts = ProcessorOptions(ProcessorSettings{Config: testConfig, Group: group, Logger: testLogger(c.t),
 			Storage: storage.MemoryBuilder()})
 	} else {
-		plain := ProcessorOptions(ProcessorSettings{Config: testConfig, Group: c.group(name, nil),
+		opts = ProcessorOptions(ProcessorSettings{Config: testConfig, Group: c.group(name, nil),
 			Logger: testLogger(c.t), Storage: storage.MemoryBuilder()})
-		opts = append(plain, goka.WithConsumerGroupBuilder(goka.ConsumerGroupBuilderWithConfig(testConfig(name))))
+		opts = append(opts, goka.WithConsumerGroupBuilder(goka.ConsumerGroupBuilderWithConfig(testConfig(name))))
 	}
 	p, err := goka.NewProcessor(c.brokers, goka.DefineGroup(goka.Group(name), edges...), append(opts, more...)...)
 	if err != nil {
@@ -182,7 +184,7 @@ func (c *cluster) start(group *Group, name string, edges []goka.Edge, more ...go
 		defer close(r.done)
 		r.err = p.Run(ctx)
 	}()
-	c.t.Cleanup(func() { r.stop() })
+	c.t.Cleanup(func() { _ = r.stop() }) // a test that cares has asked before
 	return r
 }
 

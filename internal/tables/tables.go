@@ -70,7 +70,8 @@ const (
 const (
 	// cacheBytes holds the blocks read lately; the working set of a processor is better in memory.
 	cacheBytes = 128 << 20
-	// memTableBytes is written to the log before it is sorted out to disk: larger means fewer, larger files in a recovery.
+	// memTableBytes is written to the log before it is sorted out to disk: larger means fewer, larger files in a
+	// recovery.
 	memTableBytes = 32 << 20
 )
 

@@ -3,10 +3,10 @@
 //	posts     ──▶ posts by id and by author
 //	followers ──▶ follower lists
 //
-// It has no table. Records are stored in batches: one batch fills while the one before is written, so batches grow with
-// the backlog. About once a second it notes in the store how far each partition of posts has come, and only then are
-// those offsets committed; so the store never says less than the group believes, and what the store says that it has, it
-// has.
+// It has no table. Records are stored in batches: one batch fills while the one before is written, so batches grow
+// with the backlog. About once a second it notes in the store how far each partition of posts has come, and only then
+// are those offsets committed; so the store never says less than the group believes, and what the store says that it
+// has, it has.
 package archive
 
 import (
@@ -179,7 +179,8 @@ func (a *Archive) onFollower(ctx goka.Context, m *events.FollowerState) error {
 	return nil
 }
 
-// add puts a record into the batch; its message is committed when the batch is stored. It waits while the batch is full.
+// add puts a record into the batch; its message is committed when the batch is stored. It waits while the batch is
+// full.
 func (a *Archive) add(ctx goka.Context, fill func(*batch)) {
 	session, done := ctx.Context(), ctx.DeferCommit()
 	for {

@@ -85,7 +85,8 @@ func New(cfg Config) (*Fanout, error) {
 }
 
 func (f *Fanout) emitter(topic freshet.Topic, codec goka.Codec) (*goka.Emitter, error) {
-	return kafka.NewEmitter(f.cfg.Brokers, "fanout-"+string(topic), f.cfg.Settings.Config, f.cfg.Names.Topic(topic), codec)
+	name := "fanout-" + string(topic)
+	return kafka.NewEmitter(f.cfg.Brokers, name, f.cfg.Settings.Config, f.cfg.Names.Topic(topic), codec)
 }
 
 func (f *Fanout) close() error {
@@ -215,8 +216,8 @@ func (f *Fanout) onLoop(ctx goka.Context, m *events.FanoutLoop) error {
 	return nil
 }
 
-// do carries an outcome out. The message is finished when Redis, the table and the loop have acknowledged it; what has to
-// come after that is left to the group.
+// do carries an outcome out. The message is finished when Redis, the table and the loop have acknowledged it; what has
+// to come after that is left to the group.
 func (f *Fanout) do(ctx goka.Context, n *Node, out Outcome) {
 	if out.Changed {
 		ctx.SetValue(EncodeNode(n))

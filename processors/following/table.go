@@ -33,9 +33,9 @@ func (Table) Decode(data []byte) (any, error) {
 	if !ok {
 		return value, nil
 	}
-	row, err := events.DecodeFollowing(m)
-	if err != nil {
-		return &kafka.Invalid{Data: data, Err: err}, nil
+	row, broken := events.DecodeFollowing(m)
+	if broken != nil {
+		return &kafka.Invalid{Data: data, Err: broken}, nil //nolint:nilerr // an error would end the processor for good
 	}
 	return row, nil
 }

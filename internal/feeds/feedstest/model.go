@@ -190,8 +190,11 @@ func (m *Model) setCounter(z *zone, u *undo, writer string, n int64) {
 
 func (m *Model) open(z *zone, op *feeds.Open, u *undo) {
 	n, _ := m.counter(z, op.Writer)
-	m.setCounter(z, u, op.Writer, n+1)
-	op.Token, op.Counter = z.token, n+1
+	if z.token != op.Known.Token || n >= op.Known.Counter {
+		n++
+		m.setCounter(z, u, op.Writer, n)
+	}
+	op.Token, op.Counter = z.token, n
 	op.Marks, op.Recovering = maps.Clone(z.marks), maps.Clone(z.recovering)
 }
 

@@ -76,7 +76,8 @@ func (c *comparison) draw() feeds.Op {
 	case 0:
 		return &feeds.ReadZone{Zone: zone}
 	case 1:
-		return &feeds.Open{Zone: zone, Writer: writer}
+		known := feeds.Known{Token: c.token(zone), Counter: c.counters[counterKey(zone, writer)] + int64(c.rng.IntN(3)) - 1}
+		return &feeds.Open{Zone: zone, Writer: writer, Known: known}
 	case 2, 3:
 		return &feeds.Advance{
 			Zone: zone, Writer: writer, Token: c.token(zone),
@@ -183,6 +184,7 @@ func (c *comparison) recent(values [][]byte) []byte {
 		return nil
 	}
 	v := bytes.Clone(values[len(values)-1-c.rng.IntN(min(3, len(values)))])
+	v = v[:min(len(v), 200)]
 	if len(v) > 0 && c.rng.IntN(8) == 0 {
 		v[c.rng.IntN(len(v))]++
 	}

@@ -41,7 +41,7 @@ func (s *Store) Apply(ctx context.Context, events []posts.Event) error {
 
 // put writes a row and its place in the author's list.
 func put(b *pebble.Batch, id freshet.PostID, row *record) error {
-	value, err := row.append(nil)
+	value, err := row.encode()
 	if err != nil {
 		return err
 	}

@@ -74,11 +74,11 @@ func (r *record) listed() bool { return r.created != never && r.deleted == never
 // no time) and reply; then the length of the visibility in a byte, the visibility, and the text to the end.
 const recordV1 = 1
 
-func (r *record) append(b []byte) ([]byte, error) {
+func (r *record) encode() ([]byte, error) {
 	if len(r.post.Visibility) > 255 {
 		return nil, fmt.Errorf("visibility of %d bytes: at most 255", len(r.post.Visibility))
 	}
-	b = append(b, recordV1)
+	b := []byte{recordV1}
 	b = binary.AppendUvarint(b, uint64(r.post.Author))
 	for _, v := range []int64{
 		r.created, r.texted, r.edited, r.deleted,

@@ -118,8 +118,8 @@ func corrupt(key []byte, err error) error {
 }
 
 // commit runs fill under the lock and writes its batch. It syncs the log outside the lock, where it shares the sync
-// with other callers, and also if fill had nothing to write: what fill read may be another caller's write that has not been
-// synced yet.
+// with other callers, and also if fill had nothing to write: what fill read may be another caller's write that has
+// not been synced yet.
 func (s *Store) commit(fill func(b *pebble.Batch) error) error {
 	b := s.db.NewBatch()
 	if err := s.fill(b, fill); err != nil {

