@@ -81,7 +81,7 @@ func (a *App) listen() (err error) {
 }
 
 func listen(address, flag string) (net.Listener, error) {
-	l, err := net.Listen("tcp", address)
+	l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
 		return nil, fmt.Errorf("%s %s: the port is in use; choose another, or stop the other process", flag, address)
 	}
@@ -143,8 +143,8 @@ func (a *App) Missing() []string {
 // stopTimeout bounds how long requests may take to end.
 const stopTimeout = 3 * time.Second
 
-// Run serves until ctx ends or a part fails for good, and then stops: first the listeners, then the parts in the opposite
-// order of their start, then the servers.
+// Run serves until ctx ends or a part fails for good, and then stops: first the listeners, then the parts in the
+// opposite order of their start, then the servers.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.servers.close()) }()
 
@@ -192,11 +192,8 @@ func (a *App) start(ctx context.Context, fail context.CancelCauseFunc) (*errgrou
 		started = append(started, r)
 		g.Go(func() error {
 			defer close(r.done)
-			err := p.run(own)
-			if err != nil {
-				err = fmt.Errorf("%s: %w", p.name, err)
-				fail(err)
-				return nil //nolint:nilerr // it is the cause that Run returns
+			if err := p.run(own); err != nil {
+				fail(fmt.Errorf("%s: %w", p.name, err)) // the cause that Run returns
 			}
 			return nil
 		})
@@ -236,7 +233,8 @@ func (a *App) serve(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Content-Type", "application/problem+json")
 		w.Header().Set("Retry-After", "1")
 		w.WriteHeader(http.StatusServiceUnavailable)
-		fmt.Fprintln(w, `{"type":"about:blank","title":"Service Unavailable","status":503,"detail":"the process is starting"}`)
+		fmt.Fprintln(w, `{"type":"about:blank","title":"Service Unavailable","status":503,`+
+			`"detail":"the process is starting"}`)
 		return
 	}
 	(*handler).ServeHTTP(w, r)

@@ -192,7 +192,7 @@ func (a *App) serveAPI(ctx context.Context, c api.Config) error {
 			break
 		}
 		if ctx.Err() != nil {
-			return nil
+			return nil //nolint:nilerr // the process ends
 		}
 		if !errors.Is(err, emitters.ErrUnavailable) {
 			return fmt.Errorf("note the start of this process: %w", err)

@@ -156,7 +156,7 @@ func (f *Flusher) Recover(
 		if err != nil {
 			return Decision{}, fmt.Errorf("ask for the ends of the topics: %w", err)
 		}
-		well, gone := recoverOps(d, opened, f.writer, nextToken(newest(f.known, opened), f.newToken()), end)
+		well, gone := recoverOps(d, opened, f.writer, nextToken(newestNumber(f.known, opened), f.newToken()), end, at.Stored)
 		done, err := f.renew(ctx, well, gone)
 		if err != nil {
 			return Decision{}, fmt.Errorf("renew the zones: %w", err)

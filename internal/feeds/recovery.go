@@ -39,7 +39,9 @@ func (d Decision) Again() bool { return len(d.Lost) > 0 || d.Changed }
 // Tokens begin with a number that grows with each recovery, so that a token which Redis has brought back from an old
 // snapshot is told from one that another writer has made.
 
-func nextToken(number uint64, name string) string { return strconv.FormatUint(number+1, 10) + "-" + name }
+func nextToken(number uint64, name string) string {
+	return strconv.FormatUint(number+1, 10) + "-" + name
+}
 
 // tokenNumber is 0 for the empty token and for one that no recovery has made.
 func tokenNumber(token string) uint64 {
@@ -51,8 +53,8 @@ func tokenNumber(token string) uint64 {
 	return n
 }
 
-// newest is the highest number of all tokens that the writer knows of.
-func newest(known []Known, opened []*Open) uint64 {
+// newestNumber is the highest number of all tokens that the writer knows of.
+func newestNumber(known []Known, opened []*Open) uint64 {
 	var n uint64
 	for _, k := range known {
 		n = max(n, tokenNumber(k.Token))
@@ -93,7 +95,7 @@ func Decide(known []Known, opened []*Open, at Positions) Decision {
 		}
 		d.Back[input] = back
 	}
-	number := newest(known, opened)
+	number := newestNumber(known, opened)
 	for i, zone := range opened {
 		before := known[i]
 		lost := zone.Token == "" || tokenNumber(zone.Token) < number || zone.Token == before.Token && zone.Counter <= before.Counter
@@ -114,13 +116,28 @@ func Decide(known []Known, opened []*Open, at Positions) Decision {
 
 // recoverOps turns a decision into operations: first those of the zones that are well, then those of the lost ones. A
 // writer that dies in between leaves a zone that is still seen to be lost.
-func recoverOps(d Decision, opened []*Open, writer, token string, ends map[Input]int64) (well, lost []*Recover) {
-	ends = maps.Clone(ends)
-	maps.DeleteFunc(ends, func(_ Input, end int64) bool { return end == 0 }) // an empty partition has nothing to wait for
+//
+// A zone that begins anew is given watermarks for every partition of posts, of others' too: what the store has by now.
+// Outboxes there are loaded from the store from now on, and once; were the zone taken back to this early state without
+// watermarks, nobody could tell which posts were in the store when they were loaded.
+func recoverOps(
+	d Decision, opened []*Open, writer, token string, ends map[Input]int64, stored map[int32]int64,
+) (well, lost []*Recover) {
+	waits := maps.Clone(ends)
+	maps.DeleteFunc(waits, func(_ Input, end int64) bool { return end == 0 }) // an empty partition has nothing to wait for
+	first := maps.Clone(d.Back)
+	for input := range ends {
+		if _, ok := first[input]; !ok && input.Topic == InputPosts {
+			first[input] = stored[input.Partition]
+		}
+	}
 	for _, zone := range opened {
 		op := &Recover{
 			Zone: zone.Zone, Writer: writer, Old: zone.Token, New: token,
-			Ends: ends, Marks: d.Back,
+			Ends: waits, Marks: d.Back,
+		}
+		if zone.Token == "" {
+			op.Marks = first
 		}
 		if slices.Contains(d.Lost, zone.Zone) {
 			lost = append(lost, op)

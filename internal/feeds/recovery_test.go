@@ -94,7 +94,7 @@ func TestRecoverOpsRenewLostZonesLast(t *testing.T) {
 	opened := []*Open{{Zone: 0, Token: ""}, {Zone: 1, Token: "t"}, {Zone: 2, Token: "t"}}
 	d := Decision{Lost: []Zone{0, 2}, Back: map[Input]int64{{InputPosts, 1}: 5}}
 	ends := map[Input]int64{{InputPosts, 1}: 9}
-	well, lost := recoverOps(d, opened, "w", "new", ends)
+	well, lost := recoverOps(d, opened, "w", "new", ends, nil)
 	if len(well) != 1 || well[0].Zone != 1 || len(lost) != 2 || lost[0].Zone != 0 || lost[1].Zone != 2 {
 		t.Fatalf("well %v, lost %v", well, lost)
 	}

@@ -233,7 +233,9 @@ func (f *Fanout) do(ctx goka.Context, n *Node, out Outcome) {
 		}
 	}
 	if stats := out.Stats; stats != nil {
-		f.group.After(topic, partition, offset, func(done func(error)) { f.board.post(*stats, done) })
+		session := f.group.Session()
+		f.board.state(session, *stats)
+		f.group.After(topic, partition, offset, func(done func(error)) { f.board.post(session, stats.Author, done) })
 	}
 	if out.Delivery != nil {
 		f.writer.Add(ctx.Context(), *out.Delivery, ctx.DeferCommit())

@@ -16,19 +16,75 @@ const statsEvery = time.Second
 
 // board collects stats and writes the latest of each author. Who posts to the board is told when that, or something
 // later, is acknowledged.
+//
+// The callbacks of a partition come one after another, so the order in which they state an author's stats is the right
+// one. Their messages are finished in another: one that waits for Redis is overtaken by one of another topic that does
+// not. So what is written is what was stated last, not what was posted last.
 type board struct {
 	mu      sync.Mutex
-	latest  map[freshet.Number]Stats
+	session uint64
+	authors map[freshet.Number]*posting
 	waiters []func(error)
 }
 
-func newBoard() *board { return &board{latest: map[freshet.Number]Stats{}} }
+// posting is what is known of an author until it is written and no message that stated it is in flight.
+type posting struct {
+	Stats
+	inFlight int
+	changed  bool // posted and not written
+}
 
-func (b *board) post(s Stats, done func(error)) {
+func newBoard() *board { return &board{authors: map[freshet.Number]*posting{}} }
+
+// state notes, during the callback of a message, what it makes of the stats. The follow-ups of a session that has ended
+// are dropped, so a new session counts its own messages alone.
+func (b *board) state(session uint64, s Stats) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.latest[s.Author] = s
+	if session != b.session {
+		b.session = session
+		for author, p := range b.authors {
+			if p.inFlight = 0; !p.changed {
+				delete(b.authors, author)
+			}
+		}
+	}
+	p := b.authors[s.Author]
+	if p == nil {
+		p = &posting{}
+		b.authors[s.Author] = p
+	}
+	p.Stats = s
+	p.inFlight++
+}
+
+// post is the follow-up of a message that has stated stats.
+func (b *board) post(session uint64, author freshet.Number, done func(error)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p := b.authors[author]; p != nil && session == b.session {
+		p.inFlight--
+		p.changed = true
+	}
 	b.waiters = append(b.waiters, done)
+}
+
+// take is what has to be written, and who waits for it.
+func (b *board) take() (latest []Stats, waiters []func(error)) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for author, p := range b.authors {
+		if !p.changed {
+			continue
+		}
+		p.changed = false
+		latest = append(latest, p.Stats)
+		if p.inFlight == 0 {
+			delete(b.authors, author)
+		}
+	}
+	waiters, b.waiters = b.waiters, nil
+	return latest, waiters
 }
 
 // run writes until ctx ends; what is then left comes again with its messages.
@@ -46,13 +102,7 @@ func (b *board) run(ctx context.Context, emitter *goka.Emitter) {
 }
 
 func (b *board) write(emitter *goka.Emitter) {
-	b.mu.Lock()
-	latest, waiters := b.latest, b.waiters
-	b.latest, b.waiters = map[freshet.Number]Stats{}, nil
-	b.mu.Unlock()
-	if len(waiters) == 0 {
-		return
-	}
+	latest, waiters := b.take()
 	var (
 		mu    sync.Mutex
 		left  = len(latest)
@@ -72,8 +122,14 @@ func (b *board) write(emitter *goka.Emitter) {
 			}
 		}
 	}
-	for author, stats := range latest {
-		promise, err := emitter.Emit(author.Key(), &events.Stats{Followers: stats.Followers, Posts: stats.Posts})
+	if left == 0 { // of sessions that have ended: nothing is theirs to write
+		for _, done := range waiters {
+			done(nil)
+		}
+		return
+	}
+	for _, stats := range latest {
+		promise, err := emitter.Emit(stats.Author.Key(), &events.Stats{Followers: stats.Followers, Posts: stats.Posts})
 		if err != nil {
 			acknowledged(err)
 			continue

@@ -342,6 +342,13 @@ func (m *Model) Deleted(id freshet.PostID) bool {
 	return p.deleted
 }
 
+// DropPost removes a body or tombstone.
+func (m *Model) DropPost(id freshet.PostID) func() {
+	var u undo
+	drop(&u, m.zones[m.layout.OfPost(id)].posts, id)
+	return u.all
+}
+
 // SetLog overwrites a block's log.
 func (m *Model) SetLog(number uint64, value []byte) func() {
 	var u undo

@@ -1,0 +1,278 @@
+package offsets
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"freshet"
+)
+
+const (
+	// answerTimeout is how long Kafka may take to say anything at all.
+	answerTimeout = 8 * time.Second
+	// workTimeout bounds a listing, a plan or a commit.
+	workTimeout = 60 * time.Second
+)
+
+// Cluster is Kafka as operators see it. It is safe for concurrent use.
+type Cluster struct {
+	names   freshet.Names
+	brokers []string
+	adm     *kadm.Client
+}
+
+// Open connects. If no broker answers within ten seconds, the error names the addresses.
+func Open(ctx context.Context, brokers []string, names freshet.Names) (*Cluster, error) {
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ClientID("freshet-offsets"),
+		kgo.DialTimeout(3*time.Second), kgo.RetryTimeout(answerTimeout))
+	if err != nil {
+		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(brokers, ","), err)
+	}
+	if err := ping(ctx, client); err != nil {
+		return nil, fmt.Errorf("kafka at %s does not answer: %w", strings.Join(brokers, ","), err)
+	}
+	return &Cluster{names: names, brokers: brokers, adm: kadm.NewClient(client)}, nil
+}
+
+// ping closes the client unless a broker answers in time. What it waits for ends early only with the client.
+func ping(ctx context.Context, client *kgo.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	answer := make(chan error, 1)
+	go func() { answer <- client.Ping(ctx) }()
+	select {
+	case err := <-answer:
+		if err != nil {
+			client.Close()
+		}
+		return err
+	case <-ctx.Done():
+		client.Close()
+		_ = <-answer // it is over; that time is up says more
+		return context.Cause(ctx)
+	}
+}
+
+// Close closes the connections.
+func (c *Cluster) Close() { c.adm.Close() }
+
+// Member is a member of a group.
+type Member struct {
+	ID     string `json:"id"`
+	Client string `json:"client"`
+	Host   string `json:"host"`
+}
+
+func (m Member) String() string {
+	return fmt.Sprintf("%s (client %s, host %s)", m.ID, m.Client, m.Host)
+}
+
+// Group is a group and where it stands.
+type Group struct {
+	Name    string   `json:"group"`
+	State   string   `json:"state"`
+	Members []Member `json:"members"`
+	Topics  []Topic  `json:"topics"`
+}
+
+// Topic is where a group stands in a topic.
+type Topic struct {
+	Name       string
+	Partitions []Standing
+}
+
+// Groups lists one group, or for an empty name all of the deployment: those that freshet knows and whatever else begins
+// with the prefix. The name may lack the prefix. The error wraps ErrUnknown for a group that does not exist.
+func (c *Cluster) Groups(ctx context.Context, name string) ([]Group, error) {
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
+	listed, err := c.adm.ListGroups(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the groups: %w", err)
+	}
+	wanted := map[string]bool{}
+	for _, group := range listed.Groups() {
+		if strings.HasPrefix(group, c.names.Prefix) {
+			wanted[group] = true
+		}
+	}
+	if name != "" {
+		one := name
+		if !wanted[one] {
+			one = c.names.Prefix + name
+		}
+		if !wanted[one] {
+			return nil, fmt.Errorf("%w group %s: Kafka has %s", ErrUnknown, name, orNone(slices.Sorted(maps.Keys(wanted))))
+		}
+		wanted = map[string]bool{one: true}
+	}
+	groups := make([]Group, 0, len(wanted))
+	for _, one := range slices.Sorted(maps.Keys(wanted)) {
+		g, err := c.group(ctx, one)
+		if err != nil {
+			return nil, err
+		}
+		groups = append(groups, g)
+	}
+	return groups, nil
+}
+
+func orNone(names []string) string {
+	if len(names) == 0 {
+		return "none with this prefix"
+	}
+	return strings.Join(names, ", ")
+}
+
+func (c *Cluster) group(ctx context.Context, name string) (Group, error) {
+	g, err := c.describe(ctx, name)
+	if err != nil {
+		return g, err
+	}
+	committed, err := c.adm.FetchOffsets(ctx, name)
+	if err == nil {
+		err = committed.Error()
+	}
+	if err != nil {
+		return g, fmt.Errorf("fetch the offsets of group %s: %w", name, err)
+	}
+	topics := map[string]bool{}
+	for topic := range committed {
+		topics[topic] = true
+	}
+	if known, ok := consumerOf(c.names, name); ok {
+		for _, topic := range known.inputs {
+			topics[c.names.Topic(topic)] = true
+		}
+	}
+	for _, topic := range slices.Sorted(maps.Keys(topics)) {
+		standings, err := c.standings(ctx, name, topic)
+		if err != nil {
+			return g, err
+		}
+		g.Topics = append(g.Topics, Topic{topic, standings})
+	}
+	return g, nil
+}
+
+// describe tells a group's state and members. A group that nobody ever joined is dead and has none.
+func (c *Cluster) describe(ctx context.Context, name string) (Group, error) {
+	g := Group{Name: name, Members: []Member{}, Topics: []Topic{}}
+	described, err := c.adm.DescribeGroups(ctx, name)
+	if err == nil {
+		err = described.Error()
+	}
+	if err != nil {
+		return g, fmt.Errorf("describe group %s: %w", name, err)
+	}
+	g.State = described[name].State
+	for _, m := range described[name].Members {
+		g.Members = append(g.Members, Member{m.MemberID, m.ClientID, m.ClientHost})
+	}
+	return g, nil
+}
+
+// standings are sorted by partition.
+func (c *Cluster) standings(ctx context.Context, group, topic string) ([]Standing, error) {
+	failed := func(err error) error {
+		return fmt.Errorf("look up the offsets of group %s in %s at %s: %w", group, topic, strings.Join(c.brokers, ","), err)
+	}
+	starts, err := listed(c.adm.ListStartOffsets(ctx, topic))
+	if err != nil {
+		return nil, failed(err)
+	}
+	// The ends last, so that no commit is above the end that is listed.
+	commits, err := c.adm.FetchOffsetsForTopics(ctx, group, topic)
+	if err == nil {
+		err = commits.Error()
+	}
+	if err != nil {
+		return nil, failed(err)
+	}
+	ends, err := listed(c.adm.ListEndOffsets(ctx, topic))
+	if err != nil {
+		return nil, failed(err)
+	}
+	var standings []Standing
+	ends.Each(func(end kadm.ListedOffset) {
+		start, _ := starts.Lookup(topic, end.Partition)
+		s := Standing{Partition: end.Partition, Start: start.Offset, End: end.Offset, Committed: Nothing}
+		if commit, ok := commits.Lookup(topic, end.Partition); ok {
+			s.Committed = commit.At
+		}
+		standings = append(standings, s)
+	})
+	slices.SortFunc(standings, func(a, b Standing) int { return cmp.Compare(a.Partition, b.Partition) })
+	return standings, nil
+}
+
+var errNoTopic = errors.New("the topic does not exist; is the prefix right?")
+
+func listed(offsets kadm.ListedOffsets, err error) (kadm.ListedOffsets, error) {
+	if err == nil {
+		err = offsets.Error()
+	}
+	if err == nil && len(offsets) == 0 {
+		err = errNoTopic
+	}
+	return offsets, err
+}
+
+// Plan looks up where the group stands and plans a reset. Without partitions it is for all; one that does not exist is
+// an error that wraps ErrUnknown.
+func (c *Cluster) Plan(ctx context.Context, in Input, to Target, partitions []int32) (Plan, error) {
+	ctx, cancel := context.WithTimeout(ctx, workTimeout)
+	defer cancel()
+	standings, err := c.standings(ctx, in.Group(), in.Topic())
+	if err != nil {
+		return Plan{}, err
+	}
+	for _, partition := range partitions {
+		if !slices.ContainsFunc(standings, func(s Standing) bool { return s.Partition == partition }) {
+			return Plan{}, fmt.Errorf("%w partition %d: %s has 0 to %d", ErrUnknown, partition, in.Topic(), len(standings)-1)
+		}
+	}
+	snapshot := Snapshot{Standings: slices.DeleteFunc(standings, func(s Standing) bool {
+		return len(partitions) > 0 && !slices.Contains(partitions, s.Partition)
+	})}
+	if to.kind == toTime {
+		if err := c.findTime(ctx, in.Topic(), to.time, &snapshot); err != nil {
+			return Plan{}, err
+		}
+	}
+	return NewPlan(in, to, snapshot), nil
+}
+
+func (c *Cluster) findTime(ctx context.Context, topic string, at time.Time, into *Snapshot) error {
+	failed := func(err error) error { return fmt.Errorf("look up times in %s: %w", topic, err) }
+	// Records are stamped in milliseconds, and one of the same millisecond may be older.
+	found, err := listed(c.adm.ListOffsetsAfterMilli(ctx, at.UnixMilli(), topic))
+	if err != nil {
+		return failed(err)
+	}
+	newest, err := listed(c.adm.ListMaxTimestampOffsets(ctx, topic))
+	if err != nil {
+		return failed(err)
+	}
+	into.AtTime = map[int32]int64{}
+	found.Each(func(o kadm.ListedOffset) {
+		if o.Timestamp >= 0 {
+			into.AtTime[o.Partition] = o.Offset
+		}
+	})
+	newest.Each(func(o kadm.ListedOffset) {
+		if t := time.UnixMilli(o.Timestamp); o.Timestamp >= 0 && t.After(into.Newest) {
+			into.Newest = t
+		}
+	})
+	return nil
+}

@@ -1,0 +1,36 @@
+package offsets
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestParseInput(t *testing.T) {
+	for _, tt := range []struct {
+		group, topic string
+		want         string // group and topic in Kafka, or
+		err          error
+		says         string
+	}{
+		{group: "fanout", topic: "posts", want: "test.fanout test.posts"},
+		{group: "test.fanout", topic: "test.posts", want: "test.fanout test.posts"},
+		{group: "archive", topic: "test.followers", want: "test.archive test.followers"},
+		{group: "fan", topic: "posts", err: ErrUnknown, says: "test.directory, test.following, test.fanout, test.archive"},
+		{group: "fanout", topic: "post", err: ErrUnknown, says: "reads test.posts, test.replays, test.followers"},
+		{group: "fanout", topic: "follows", err: ErrNotInput, says: "reads test.posts, test.replays, test.followers"},
+		{group: "fanout", topic: "test.fanout-loop", err: ErrNotInput, says: "messages of a group to itself"},
+		{group: "fanout", topic: "fanout-table", err: ErrNotInput, says: "a table is not rewound"},
+		{group: "following", topic: "stats", err: ErrNotInput, says: "reads test.follows, test.applied"},
+	} {
+		in, err := ParseInput(names, tt.group, tt.topic)
+		switch {
+		case !errors.Is(err, tt.err):
+			t.Errorf("%s %s: got error %v, want %v", tt.group, tt.topic, err, tt.err)
+		case err != nil && !strings.Contains(err.Error(), tt.says):
+			t.Errorf("%s %s: error %q does not say %q", tt.group, tt.topic, err, tt.says)
+		case err == nil && in.Group()+" "+in.Topic() != tt.want:
+			t.Errorf("%s %s: got %s %s, want %s", tt.group, tt.topic, in.Group(), in.Topic(), tt.want)
+		}
+	}
+}

@@ -1,0 +1,50 @@
+package fanout
+
+import (
+	"slices"
+	"testing"
+)
+
+// TestStatsStatedLast: a post waits for Redis while a follower that came later does not. What the post stated is older
+// than what was written meanwhile, and must not be written after it.
+func TestStatsStatedLast(t *testing.T) {
+	b := newBoard()
+	ignore := func(error) {}
+	const session, author = 1, 7
+	take := func(want ...Stats) {
+		t.Helper()
+		got, _ := b.take()
+		if !slices.Equal(got, want) {
+			t.Errorf("to be written: %v, want %v", got, want)
+		}
+	}
+
+	b.state(session, Stats{Author: author, Followers: 5, Posts: 1}) // the post
+	b.state(session, Stats{Author: author, Followers: 6, Posts: 1}) // the follower
+	b.post(session, author, ignore)
+	latest := Stats{Author: author, Followers: 6, Posts: 1}
+	take(latest)
+	take()
+	b.post(session, author, ignore) // the post, at last
+	take(latest)
+	take()
+	if len(b.authors) != 0 {
+		t.Errorf("kept though nothing is in flight: %v", b.authors)
+	}
+}
+
+// TestStatsOfEndedSessions: messages of a session that has ended are never followed up, and do not stay in the board.
+func TestStatsOfEndedSessions(t *testing.T) {
+	b := newBoard()
+	b.state(1, Stats{Author: 1, Followers: 1})
+	b.state(1, Stats{Author: 2, Followers: 1})
+	b.post(1, 2, func(error) {})
+	b.state(2, Stats{Author: 2, Followers: 2})
+	if _, kept := b.authors[1]; kept {
+		t.Error("an author whose messages come again is kept")
+	}
+	latest, waiters := b.take()
+	if want := []Stats{{Author: 2, Followers: 2}}; !slices.Equal(latest, want) || len(waiters) != 1 {
+		t.Errorf("to be written: %v for %d, want %v for 1", latest, len(waiters), want)
+	}
+}
