@@ -62,13 +62,17 @@ func (a *App) table(
 	a.groups[names.Group(name)] = group
 	settings := a.settings(name)
 	settings.Group = group
+	var sweeper *kafka.Sweeper
+	if name == freshet.FollowingGroup {
+		sweeper = kafka.NewSweeper(a.log)
+	}
 	a.add(part, func(ctx context.Context) error {
 		return kafka.Supervise(ctx, part, a.log, func(ctx context.Context) error {
 			p, err := build(brokers, names, kafka.ProcessorOptions(settings)...)
 			if err != nil {
 				return err
 			}
-			return kafka.RunProcessor(ctx, p, func() { a.health.Running(part) })
+			return kafka.RunProcessor(ctx, p, func() { a.health.Running(part) }, sweeper)
 		}, kafka.SuperviseOptions{Health: a.health})
 	})
 }

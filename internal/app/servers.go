@@ -15,6 +15,7 @@ import (
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
 	"freshet/internal/posts"
+	"freshet/internal/posts/cassandrastore"
 	"freshet/internal/posts/pebblestore"
 	"freshet/internal/tables"
 )
@@ -24,7 +25,7 @@ import (
 type servers struct {
 	brokers []string
 	redis   []string
-	conn    *feeds.Redis
+	conn    *feeds.Redis // nil if no role here needs it; so is store
 	store   posts.Store
 	tables  *tables.Tables
 	key     []byte // signs cursors
@@ -57,7 +58,7 @@ func (s *servers) open(ctx context.Context, c config.Config, log *slog.Logger) e
 		s.onClose(func() error { broker.Close(); return nil })
 		policy = kafka.TopicPolicy{Replication: 1, MinInSync: 1, KeepForever: true}
 	}
-	if len(c.Redis) == 0 {
+	if len(c.Redis) == 0 && c.NeedsRedis() {
 		redis, err := embedded.StartRedis(c.RedisListen)
 		if err != nil {
 			return nameFlag(err, "--redis-listen")
@@ -65,13 +66,12 @@ func (s *servers) open(ctx context.Context, c config.Config, log *slog.Logger) e
 		s.redis = []string{redis.Addr()}
 		s.onClose(func() error { redis.Close(); return nil })
 	}
-	store, err := pebblestore.Open(filepath.Join(dir, "posts"), pebblestore.Options{Log: log})
-	if err != nil {
-		return err
+	if c.NeedsStore() {
+		if s.store, err = openStore(ctx, c, dir, log); err != nil {
+			return err
+		}
+		s.onClose(s.store.Close)
 	}
-	s.store = store
-	s.onClose(store.Close)
-
 	if err := kafka.EnsureTopics(ctx, s.brokers, c.Names().TopicSpecs(c.Partitions, postsRetention), policy); err != nil {
 		return err
 	}
@@ -79,12 +79,23 @@ func (s *servers) open(ctx context.Context, c config.Config, log *slog.Logger) e
 		return err
 	}
 	s.onClose(s.tables.Close)
-	if s.conn, err = feeds.Connect(ctx, c.Layout(), s.redis); err != nil {
-		return err
+	if c.NeedsRedis() {
+		if s.conn, err = feeds.Connect(ctx, c.Layout(), s.redis); err != nil {
+			return err
+		}
+		s.onClose(s.conn.Close)
 	}
-	s.onClose(s.conn.Close)
 	s.key, err = cursorKey(filepath.Join(dir, "cursor.key"))
 	return err
+}
+
+func openStore(ctx context.Context, c config.Config, dir string, log *slog.Logger) (posts.Store, error) {
+	if len(c.Cassandra) == 0 {
+		return pebblestore.Open(filepath.Join(dir, "posts"), pebblestore.Options{Log: log})
+	}
+	return cassandrastore.Open(ctx, cassandrastore.Options{
+		Addrs: c.Cassandra, Keyspace: c.Keyspace(), Replication: int(c.Replication), Log: log,
+	})
 }
 
 // dataDir locks the directory, or makes a temporary one that goes at the end.

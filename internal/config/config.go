@@ -4,6 +4,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -59,8 +60,9 @@ type Config struct {
 	// Roles that this process runs.
 	Roles []Role
 
-	// Kafka and Redis are addresses of servers. Empty means: start one here.
-	Kafka, Redis []string
+	// Kafka, Redis and Cassandra are addresses of servers. Empty means: start one here; instead of Cassandra, the post
+	// store is then on the local disk.
+	Kafka, Redis, Cassandra []string
 
 	// DataDir keeps tables, and what is started here. Empty means a temporary directory that goes when the process ends.
 	DataDir string
@@ -73,7 +75,8 @@ type Config struct {
 	// Partitions of each keyed topic: a power of two, fixed for the life of the deployment. 8 suit one machine, 128 a
 	// cluster that grows.
 	Partitions int32
-	// Replication and MinInSync of each topic on servers that were not started here.
+	// Replication and MinInSync of each topic on servers that were not started here. Replication is that of the post store
+	// in Cassandra, too.
 	Replication int16
 	MinInSync   int
 	// Zones in Redis: fixed for the life of the deployment. Every second a few bytes are written to each.
@@ -122,6 +125,22 @@ func Deployment() Config {
 // Has says whether the process runs a role.
 func (c Config) Has(role Role) bool { return slices.Contains(c.Roles, role) }
 
+// NeedsRedis says whether a role of this process reads or writes feeds.
+func (c Config) NeedsRedis() bool { return c.anyOf(feedRoles) }
+
+// NeedsStore says whether a role of this process uses the post store.
+func (c Config) NeedsStore() bool { return c.anyOf(storeRoles) }
+
+var (
+	feedRoles  = []Role{API, Fanout}
+	storeRoles = []Role{API, Fanout, Archive}
+)
+
+func (c Config) anyOf(roles []Role) bool { return slices.ContainsFunc(roles, c.Has) }
+
+// Keyspace is where the post store of this deployment is in Cassandra.
+func (c Config) Keyspace() string { return strings.TrimSuffix(c.Prefix, ".") }
+
 // Names are the names of topics and groups.
 func (c Config) Names() freshet.Names { return freshet.Names{Prefix: c.Prefix} }
 
@@ -149,8 +168,15 @@ func (c Config) Validate() error {
 	if strings.ContainsAny(c.Prefix, " \t\n/:") || len(c.Prefix) > 100 {
 		return fmt.Errorf("--prefix %q: want letters, digits, '.', '_' or '-'", c.Prefix)
 	}
+	if len(c.Cassandra) > 0 && !keyspacePrefix.MatchString(c.Prefix) {
+		return fmt.Errorf("--prefix %q with --cassandra: want small letters, digits and '_', then '.': without the dot it "+
+			"is the keyspace, which must be the deployment's own", c.Prefix)
+	}
 	return c.validateAlone()
 }
+
+// keyspacePrefix makes one keyspace of each prefix, and never the same of two.
+var keyspacePrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}\.$`)
 
 // validateAlone refuses to start a server here that the roles running elsewhere would need as well.
 func (c Config) validateAlone() error {
@@ -164,10 +190,18 @@ func (c Config) validateAlone() error {
 	if len(c.Kafka) == 0 {
 		return alone("--kafka", slices.Clone(Roles)...)
 	}
-	stores := []Role{API, Fanout, Archive}
-	inside := slices.DeleteFunc(slices.Clone(stores), func(r Role) bool { return !c.Has(r) })
-	if len(inside) > 0 && len(inside) < len(stores) {
-		return fmt.Errorf("role %s alone: the post store is embedded, so %s run in one process", list(inside), list(stores))
+	if len(c.Cassandra) == 0 && c.part(storeRoles) {
+		inside := slices.DeleteFunc(slices.Clone(storeRoles), func(r Role) bool { return !c.Has(r) })
+		return fmt.Errorf("role %s alone: the post store is embedded, so %s run in one process; or name Cassandra with "+
+			"--cassandra", list(inside), list(storeRoles))
+	}
+	if len(c.Redis) == 0 && c.part(feedRoles) {
+		return alone("--redis", slices.Clone(feedRoles)...)
 	}
 	return nil
+}
+
+// part says whether some of the roles run here, and some do not.
+func (c Config) part(roles []Role) bool {
+	return c.anyOf(roles) && slices.ContainsFunc(roles, func(r Role) bool { return !c.Has(r) })
 }

@@ -30,5 +30,6 @@
 //	batch.go       what a flush writes         flusher.go     writing it, and noticing what Redis loses
 //	recovery.go    what was lost, and how far to go back
 //	compaction.go  logs into feeds             outbox.go      an author's newest posts
-//	writer.go      the writer of a process: two batches, flushing, notes, compaction
+//	writer.go      the writer of a process: two batches, flushing, notes
+//	upkeep.go      compaction and trimming beside it
 package feeds

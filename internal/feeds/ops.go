@@ -71,11 +71,13 @@ type Advance struct {
 }
 
 // Recover replaces the token Old by New, makes the zone wait for Ends (or later ones that it already waits for), sets
-// the marks, and starts the writer's counter at 1. It does nothing when the token is not Old.
+// the marks, and starts the writer's counter at 1. It does nothing when the token is not Old, or the counter is not where
+// Open left it: a zone that is empty can have been lost once more, and the ends were asked before that.
 type Recover struct {
 	Zone     Zone
 	Writer   string
 	Old, New string
+	Counter  int64
 	Ends     map[Input]int64
 	Marks    map[Input]int64
 

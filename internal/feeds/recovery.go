@@ -134,7 +134,7 @@ func recoverOps(
 	for _, zone := range opened {
 		op := &Recover{
 			Zone: zone.Zone, Writer: writer, Old: zone.Token, New: token,
-			Ends: waits, Marks: d.Back,
+			Counter: zone.Counter, Ends: waits, Marks: d.Back,
 		}
 		if zone.Token == "" {
 			op.Marks = first

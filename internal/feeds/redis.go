@@ -170,7 +170,7 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 		args := []any{op.Token, op.Counter, op.Counter + 1, int(counterLife.Seconds())}
 		return queueScript(ctx, pipe, advanceScript, zoneKeys(zone, op.Writer), appendInputs(args, op.Marks), &op.OK)
 	case *Recover:
-		args := appendInputs([]any{op.Old, op.New, int(counterLife.Seconds()), len(op.Ends)}, op.Ends)
+		args := appendInputs([]any{op.Old, op.New, op.Counter, int(counterLife.Seconds()), len(op.Ends)}, op.Ends)
 		return queueScript(ctx, pipe, recoverScript, zoneKeys(zone, op.Writer), appendInputs(args, op.Marks), &op.OK)
 	case *PutBody:
 		value := append([]byte("B"+strconv.FormatInt(op.Offset, 10)+":"), op.Body...)

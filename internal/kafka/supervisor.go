@@ -70,15 +70,21 @@ func Supervise(ctx context.Context, name string, logger *slog.Logger, run func(c
 	return nil
 }
 
-// RunProcessor runs a processor and calls ready once, unless nil, when it has recovered its tables and consumes. It
-// returns what the processor's Run returns.
-func RunProcessor(ctx context.Context, p *goka.Processor, ready func()) error {
+// RunProcessor runs a processor and calls ready once, unless nil, when it has recovered its tables and consumes; from
+// then on sweeper, unless nil, sweeps its table. It returns what the processor's Run returns.
+func RunProcessor(ctx context.Context, p *goka.Processor, ready func(), sweeper *Sweeper) error {
 	waiting, stop := context.WithCancel(ctx)
 	waited := make(chan struct{})
 	go func() {
 		defer close(waited)
-		if err := p.WaitForReadyContext(waiting); err == nil && p.Recovered() && ready != nil {
+		if err := p.WaitForReadyContext(waiting); err != nil || !p.Recovered() {
+			return
+		}
+		if ready != nil {
 			ready()
+		}
+		if sweeper != nil {
+			sweeper.run(waiting, p)
 		}
 	}()
 	err := p.Run(ctx)

@@ -86,19 +86,8 @@ func (f *fixture) start() (member *archive.Archive, stop func()) {
 		f.Fatal(err)
 	}
 	stop = f.Cluster.Run("archive", member.Run)
-	f.until("the archive runs", func() bool { ready, _ := f.health.Ready(); return ready })
+	f.Until("the archive runs", func() bool { ready, _ := f.health.Ready(); return ready })
 	return member, stop
-}
-
-func (f *fixture) until(what string, condition func() bool) {
-	f.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(processortest.Patience); !condition(); <-tick.C {
-		if time.Now().After(deadline) {
-			f.Fatalf("waited in vain until %s", what)
-		}
-	}
 }
 
 func (f *fixture) emit(kind freshet.PostEventKind, author freshet.Number, id freshet.PostID) emitters.Position {
@@ -144,7 +133,7 @@ func TestArchiveStoresPostsAndFollowers(t *testing.T) {
 	f.emit(freshet.PostCreated, 7, 1001)
 	f.emit(freshet.PostCreated, 7, 1002)
 	last := f.emit(freshet.PostDeleted, 7, 1001)
-	f.until("post 1002 is all there is", func() bool { return slices.Equal(f.ids(7), []freshet.PostID{1002}) })
+	f.Until("post 1002 is all there is", func() bool { return slices.Equal(f.ids(7), []freshet.PostID{1002}) })
 
 	value, err := proto.Marshal(&events.FollowerState{Follower: 9, Follows: true, Version: 5})
 	if err != nil {
@@ -155,15 +144,15 @@ func TestArchiveStoresPostsAndFollowers(t *testing.T) {
 		Topic: f.Names.Topic(freshet.Followers), Partition: freshet.PartitionOf(author.Key(), 2),
 		Key: []byte(author.Key()), Value: value,
 	})
-	f.until("9 is listed as a follower", func() bool {
+	f.Until("9 is listed as a follower", func() bool {
 		followers, err := f.store.Followers(t.Context(), 7, 0, 10)
 		return err == nil && slices.Equal(followers, []freshet.Number{9})
 	})
 
 	// The offset is committed only after the store says how far it is, and an idle partition counts as now.
 	before := time.Now()
-	f.until("the offset is committed", func() bool { return f.committed(last) == last.Offset+1 })
-	f.until("the store is up to date", func() bool {
+	f.Until("the offset is committed", func() bool { return f.committed(last) == last.Offset+1 })
+	f.Until("the store is up to date", func() bool {
 		progress, err := f.store.Progress(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -180,7 +169,7 @@ func TestArchiveWaitsForTheStore(t *testing.T) {
 	f.store.refuses.Store(true)
 	member, stop := f.start()
 	at := f.emit(freshet.PostCreated, 7, 1001)
-	f.until("the archive says why", func() bool { return errors.Is(member.Err(), errFull) })
+	f.Until("the archive says why", func() bool { return errors.Is(member.Err(), errFull) })
 	if got := f.committed(at); got > at.Offset {
 		t.Fatalf("offset %d is committed, and the post at %d is not stored", got, at.Offset)
 	}
@@ -196,7 +185,7 @@ func TestArchiveWaitsForTheStore(t *testing.T) {
 	}
 	f.store.refuses.Store(false)
 	f.start()
-	f.until("the post is stored", func() bool { return slices.Equal(f.ids(7), []freshet.PostID{1001}) })
+	f.Until("the post is stored", func() bool { return slices.Equal(f.ids(7), []freshet.PostID{1001}) })
 }
 
 func TestArchiveGoesOnAfterPoison(t *testing.T) {
@@ -209,7 +198,7 @@ func TestArchiveGoesOnAfterPoison(t *testing.T) {
 		&kgo.Record{Topic: f.Names.Topic(freshet.Followers), Partition: partition, Key: []byte("no number"), Value: []byte{}},
 	)
 	f.emit(freshet.PostCreated, 7, 1001)
-	f.until("the post behind is stored", func() bool { return slices.Equal(f.ids(7), []freshet.PostID{1001}) })
+	f.Until("the post behind is stored", func() bool { return slices.Equal(f.ids(7), []freshet.PostID{1001}) })
 	for _, letter := range f.Read(f.Names.Topic(freshet.DeadLetters), 2) {
 		switch string(letter.Key) {
 		case "8":

@@ -33,7 +33,9 @@ type Config struct {
 	Settings kafka.ProcessorSettings
 	// Writer's settings; what the fields above say is filled in.
 	Writer feeds.WriterConfig
-	Logger *slog.Logger
+	// Sweeper goes over the trees in the background; nil is the usual pace.
+	Sweeper *kafka.Sweeper
+	Logger  *slog.Logger
 	// Health is told about the processor.
 	Health *kafka.Health
 }
@@ -55,6 +57,9 @@ type Fanout struct {
 func New(cfg Config) (*Fanout, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
+	}
+	if cfg.Sweeper == nil {
+		cfg.Sweeper = kafka.NewSweeper(cfg.Logger)
 	}
 	f := &Fanout{cfg: cfg, tree: cfg.Tree, board: newBoard(), log: cfg.Logger}
 	lookup, err := kafka.NewLookup(cfg.Brokers)
@@ -125,7 +130,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("make the fanout processor: %w", err)
 		}
-		return kafka.RunProcessor(ctx, p, func() { f.cfg.Health.Running("fanout") })
+		return kafka.RunProcessor(ctx, p, func() { f.cfg.Health.Running("fanout") }, f.cfg.Sweeper)
 	}, kafka.SuperviseOptions{Health: f.cfg.Health})
 	stop()
 	return errors.Join(err, g.Wait(), f.close())
@@ -145,6 +150,7 @@ func (f *Fanout) graph() *goka.GroupGraph {
 		kafka.Input(names.Topic(freshet.Replays), names, group, f.onPost),
 		kafka.Input(names.Topic(freshet.Followers), names, group, f.onFollower),
 		kafka.Loop(names, group, f.onLoop),
+		kafka.Sweep(f.restate),
 		goka.Persist(nodeCodec),
 		kafka.DeadLetters(names),
 	)
@@ -170,7 +176,7 @@ func (f *Fanout) onPost(ctx goka.Context, m *events.PostEvent) error {
 		}
 	}
 	record.Stored = f.inputs.stored(ctx.Partition(), record.Offset)
-	if event.Kind != freshet.PostDeleted && !record.Stored {
+	if event.Kind == freshet.PostEdited || event.Kind == freshet.PostCreated && !record.Stored {
 		record.Token = f.writer.Token(event.Post.ID)
 		if record.Body, err = proto.Marshal(events.BodyOf(event.Post)); err != nil {
 			return kafka.Poison(err)
@@ -251,6 +257,27 @@ func (f *Fanout) report(r Report, done func(error)) {
 		return
 	}
 	promise.Then(done)
+}
+
+// restate tells the parent again what the node holds, and how many the root counts.
+func (f *Fanout) restate(ctx goka.Context) error {
+	at, n, err := f.node(ctx)
+	if err != nil {
+		return err
+	}
+	next, effects := f.tree.Restate(at, n)
+	if effects.Changed {
+		ctx.SetValue(EncodeNode(next))
+	}
+	for _, message := range effects.Loop {
+		ctx.Loopback(message.To.Key(), loopOf(message))
+	}
+	if effects.Stats != nil {
+		session := f.group.Session()
+		f.board.state(session, *effects.Stats)
+		f.board.post(session, at.Author, func(error) {}) // the next sweep says it again
+	}
+	return nil
 }
 
 var errRow = errors.New("the row in the table cannot be read; rebuild the group's table")

@@ -90,24 +90,14 @@ func (f *fixture) start() {
 			Config: f.Config, Logger: f.Logger(), WrapProducer: f.tables.WrapProducer,
 			Storage: f.tables.ProcessorBuilder(goka.Group(f.Names.Group(freshet.FanoutGroup))),
 		},
-		Writer: feeds.WriterConfig{NoteEvery: 20 * time.Millisecond},
+		Sweeper: &kafka.Sweeper{Every: 20 * time.Millisecond, Slices: 2},
+		Writer:  feeds.WriterConfig{NoteEvery: 20 * time.Millisecond},
 	})
 	if err != nil {
 		f.Fatal(err)
 	}
 	f.stopped = f.Cluster.Run("fanout", member.Run)
-	f.until("fanout runs", func() bool { ready, _ := f.health.Ready(); return ready })
-}
-
-func (f *fixture) until(what string, condition func() bool) {
-	f.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(processortest.Patience); !condition(); <-tick.C {
-		if time.Now().After(deadline) {
-			f.Fatalf("waited in vain until %s", what)
-		}
-	}
+	f.Until("fanout runs", func() bool { ready, _ := f.health.Ready(); return ready })
 }
 
 // follow states that these accounts follow the author, or no longer do.
@@ -205,7 +195,7 @@ func TestFanoutDeliversDownTheTree(t *testing.T) {
 	}
 
 	f.post(author, 9001)
-	f.until("28 followers have the post", func() bool {
+	f.Until("28 followers have the post", func() bool {
 		have := 0
 		for _, follower := range numbers(100, 130) {
 			have += f.logged(follower)[9001]
@@ -223,7 +213,7 @@ func TestFanoutDeliversDownTheTree(t *testing.T) {
 	if err := proto.Unmarshal(body.Body, &b); err != nil || b.GetText() != "text" || len(outbox.Value) == 0 {
 		t.Errorf("body %v, %v; outbox %x", &b, err, outbox.Value)
 	}
-	f.until("the root's count is stated", func() bool {
+	f.Until("the root's count is stated", func() bool {
 		var stats events.Stats
 		for _, r := range f.Read(f.Names.Topic(freshet.Stats), 1) {
 			if err := proto.Unmarshal(r.Value, &stats); err != nil {
@@ -247,12 +237,12 @@ func TestFanoutGoesBackWhenRedisIsEmptied(t *testing.T) {
 	}
 	defer lookup.Close()
 	topic := f.Names.Topic(freshet.Posts)
-	f.until("the post is committed", func() bool {
+	f.Until("the post is committed", func() bool {
 		committed, err := lookup.Committed(t.Context(), f.Names.Group(freshet.FanoutGroup), topic)
 		return err == nil && committed[kafka.TopicPartition{Topic: topic, Partition: last.Partition}] == last.Offset+1
 	})
 	f.empty()
-	f.until("the post is there again, because no post store has it", func() bool {
+	f.Until("the post is there again, because no post store has it", func() bool {
 		for _, follower := range numbers(100, 110) {
 			if f.logged(follower)[9001] == 0 {
 				return false
@@ -260,7 +250,7 @@ func TestFanoutGoesBackWhenRedisIsEmptied(t *testing.T) {
 		}
 		return true
 	})
-	f.until("the zones are well", func() bool {
+	f.Until("the zones are well", func() bool {
 		for zone := range feeds.Zone(4) {
 			read := &feeds.ReadZone{Zone: zone}
 			if err := f.conn.Do(t.Context(), read); err != nil || !read.State.Well() {
@@ -271,6 +261,20 @@ func TestFanoutGoesBackWhenRedisIsEmptied(t *testing.T) {
 	})
 }
 
+// The sweep states every author's counts, and every subtotal, again and again.
+func TestFanoutIsSwept(t *testing.T) {
+	f := newFixture(t)
+	f.start()
+	const author = freshet.Number(7)
+	f.follow(author, true, 1, numbers(100, 120)...)
+	f.reports(20)
+	for _, r := range f.Read(f.Names.Topic(freshet.Stats), 4) { // one or two would be all without it
+		if string(r.Key) != author.Key() {
+			t.Errorf("stats of %s", r.Key)
+		}
+	}
+}
+
 func TestFanoutTakesReplays(t *testing.T) {
 	f := newFixture(t)
 	f.start()
@@ -278,7 +282,7 @@ func TestFanoutTakesReplays(t *testing.T) {
 	f.follow(author, true, 1, 100)
 	f.reports(1)
 	at := f.post(author, 9001)
-	f.until("the post is delivered", func() bool { return f.logged(100)[9001] == 1 })
+	f.Until("the post is delivered", func() bool { return f.logged(100)[9001] == 1 })
 	original := f.Read(f.Names.Topic(freshet.Posts), 1)[0]
 	copied := f.record(freshet.Replays, author, original.Value)
 	copied.Headers = []kgo.RecordHeader{{
@@ -286,7 +290,7 @@ func TestFanoutTakesReplays(t *testing.T) {
 	}}
 	nameless := f.record(freshet.Replays, author, original.Value)
 	f.Put(nameless, copied)
-	f.until("the post is delivered again", func() bool { return f.logged(100)[9001] == 2 })
+	f.Until("the post is delivered again", func() bool { return f.logged(100)[9001] == 2 })
 	letters := f.Read(f.Names.Topic(freshet.DeadLetters), 1)
 	if !slices.Equal(letters[0].Value, original.Value) {
 		t.Error("a copy that does not say where it comes from is no dead letter")
@@ -303,7 +307,7 @@ func TestFanoutGoesOnAfterARestart(t *testing.T) {
 	f.post(author, 9001)
 	f.health = &kafka.Health{}
 	f.start()
-	f.until("the followers have the post", func() bool {
+	f.Until("the followers have the post", func() bool {
 		for _, follower := range numbers(100, 120) {
 			if f.logged(follower)[9001] == 0 {
 				return false
@@ -322,7 +326,7 @@ func TestFanoutGoesOnAfterPoison(t *testing.T) {
 	wrongKey := f.record(freshet.Posts, author, []byte{8, 1, 16, 5, 24, 6}) // a post of account 6
 	f.Put(f.record(freshet.Followers, author, []byte{0xff}), wrongKey, f.record(freshet.Posts, author, nil))
 	f.post(author, 9001)
-	f.until("the post behind is delivered", func() bool { return f.logged(100)[9001] == 1 })
+	f.Until("the post behind is delivered", func() bool { return f.logged(100)[9001] == 1 })
 	var found []string
 	for _, letter := range f.Read(f.Names.Topic(freshet.DeadLetters), 3) {
 		found = append(found, fmt.Sprintf("%x", letter.Value))

@@ -25,6 +25,7 @@ func Graph(names freshet.Names) *goka.GroupGraph {
 	return goka.DefineGroup(goka.Group(names.Group(group)),
 		kafka.Input(names.Topic(freshet.Follows), names, group, p.acted),
 		kafka.Input(names.Topic(freshet.Applied), names, group, p.reported),
+		kafka.Sweep(p.restate),
 		goka.Persist(Table{}),
 		goka.Output(p.followers, statement),
 		kafka.DeadLetters(names),
@@ -75,10 +76,24 @@ func (p processor) reported(ctx goka.Context, m *events.AppliedReport) error {
 	return nil
 }
 
+// restate says all that is so again.
+func (p processor) restate(ctx goka.Context) error {
+	follower, row, err := rowOf(ctx)
+	if err != nil {
+		return err
+	}
+	p.state(ctx, Restate(follower, row))
+	return nil
+}
+
 func (p processor) write(ctx goka.Context, old, row *freshet.Following, statements []Statement) {
 	if row != old {
 		ctx.SetValue(row)
 	}
+	p.state(ctx, statements)
+}
+
+func (p processor) state(ctx goka.Context, statements []Statement) {
 	for _, s := range statements {
 		ctx.Emit(p.followers, s.Followee.Key(), &events.FollowerState{
 			Follower: uint64(s.Follower), Follows: s.Follows, Version: s.Version,

@@ -1,6 +1,7 @@
 package following_test
 
 import (
+	"bytes"
 	"context"
 	"testing"
 	"time"
@@ -192,6 +193,34 @@ func awaitRow(
 		case <-tick.C:
 		case <-ctx.Done():
 			t.Fatalf("the row of %d is still %+v", n, row)
+		}
+	}
+}
+
+// What a tree has forgotten it is told again, without an event and without a report.
+func TestRowsAreSwept(t *testing.T) {
+	c := processortest.Start(t, 2)
+	c.Sweeper = &kafka.Sweeper{Every: 20 * time.Millisecond, Slices: 2}
+	write, err := emitters.New(c.Brokers, c.Names, c.Config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := write.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	c.Processor(freshet.FollowingGroup, following.New)
+	if _, err := write.Relate(t.Context(), 1, events.FollowEvent_FOLLOW, time.Now(), 2); err != nil {
+		t.Fatal(err)
+	}
+	var first []byte
+	for i, r := range c.Read(c.Names.Topic(freshet.Followers), 3) {
+		if first == nil {
+			first = r.Value
+		}
+		if string(r.Key) != "2" || !bytes.Equal(r.Value, first) {
+			t.Errorf("statement %d is %x for %s, want %x for 2", i, r.Value, r.Key, first)
 		}
 	}
 }

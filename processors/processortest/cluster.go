@@ -30,6 +30,8 @@ type Cluster struct {
 	Brokers []string
 	Names   freshet.Names
 	Fake    *kfake.Cluster
+	// Sweeper sweeps the tables of processors that are started from now on; nil sweeps none.
+	Sweeper *kafka.Sweeper
 	t       testing.TB
 }
 
@@ -111,7 +113,7 @@ func (c *Cluster) Processor(group freshet.Group, mk Make) (stop func()) {
 	}
 	ready := make(chan struct{})
 	stop = c.Run(name, func(ctx context.Context) error {
-		return kafka.RunProcessor(ctx, processor, func() { close(ready) })
+		return kafka.RunProcessor(ctx, processor, func() { close(ready) }, c.Sweeper)
 	})
 	c.Await(name+" consumes", ready)
 	return stop
@@ -131,6 +133,18 @@ func (c *Cluster) Await(what string, ready <-chan struct{}) {
 	case <-ready:
 	case <-time.After(Patience):
 		c.t.Fatalf("not so after %s: %s", Patience, what)
+	}
+}
+
+// Until polls until what is asked for is so.
+func (c *Cluster) Until(what string, condition func() bool) {
+	c.t.Helper()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(Patience); !condition(); <-tick.C {
+		if time.Now().After(deadline) {
+			c.t.Fatalf("not so after %s: %s", Patience, what)
+		}
 	}
 }
 

@@ -213,7 +213,8 @@ func (m *Model) advance(z *zone, op *feeds.Advance, u *undo) {
 }
 
 func (m *Model) recover(z *zone, op *feeds.Recover, u *undo) {
-	if op.OK = z.token == op.Old; !op.OK {
+	n, _ := m.counter(z, op.Writer)
+	if op.OK = z.token == op.Old && n == op.Counter; !op.OK {
 		return
 	}
 	z.setToken(u, op.New)

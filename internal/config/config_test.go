@@ -1,0 +1,78 @@
+package config
+
+import (
+	"errors"
+	"strings"
+	"testing"
+)
+
+func TestValidateRolesAlone(t *testing.T) {
+	const kafka, redis, cassandra = "k", "r", "c"
+	tests := []struct {
+		roles, servers string // separated by spaces
+		refused        string // what the refusal names; empty: none
+		alone          bool   // it wraps ErrAlone
+	}{
+		{"all", "", "", false},
+		{"all", cassandra, "", false},
+		{"directory following", "", "--kafka", true},
+		{"directory following", kafka, "", false},
+		{"directory fanout", "k r", "--cassandra", false},
+		{"archive", kafka, "--cassandra", false},
+		{"archive", "k c", "", false},
+		{"api", "k c", "--redis", true},
+		{"fanout archive", "k c", "--redis", true},
+		{"fanout", "k r c", "", false},
+		{"api", "k r c", "", false},
+		{"api fanout archive", kafka, "", false},
+		{"api fanout", "k c", "", false},
+		{"api", "r c", "--kafka", true},
+	}
+	for _, test := range tests {
+		c := Deployment()
+		var err error
+		if c.Roles, err = ParseRoles(strings.Fields(test.roles)); err != nil {
+			t.Fatal(err)
+		}
+		for _, server := range strings.Fields(test.servers) {
+			switch server {
+			case kafka:
+				c.Kafka = []string{"127.0.0.1:1"}
+			case redis:
+				c.Redis = []string{"127.0.0.1:2"}
+			case cassandra:
+				c.Cassandra = []string{"127.0.0.1:3"}
+			}
+		}
+		err = c.Validate()
+		switch {
+		case test.refused == "" && err != nil:
+			t.Errorf("%s with %q: refused: %v", test.roles, test.servers, err)
+		case test.refused != "" && (err == nil || !strings.Contains(err.Error(), test.refused)):
+			t.Errorf("%s with %q: got %v, want a refusal that names %s", test.roles, test.servers, err, test.refused)
+		case errors.Is(err, ErrAlone) != test.alone:
+			t.Errorf("%s with %q: %v wraps ErrAlone: %t", test.roles, test.servers, err, !test.alone)
+		}
+	}
+}
+
+func TestKeyspace(t *testing.T) {
+	for prefix, want := range map[string]string{
+		"freshet.": "freshet", "blue_2.": "blue_2",
+		"": "", "freshet": "", "Freshet.": "", "a.b.": "", "a-b.": "", "2a.": "", ".": "",
+	} {
+		c := Default()
+		c.Prefix = prefix
+		if err := c.Validate(); err != nil {
+			t.Errorf("prefix %q without Cassandra: %v", prefix, err)
+		}
+		c.Cassandra = []string{"127.0.0.1:3"}
+		err := c.Validate()
+		if want == "" && (err == nil || !strings.Contains(err.Error(), "--prefix")) {
+			t.Errorf("prefix %q with Cassandra: got %v, want a refusal that names --prefix", prefix, err)
+		}
+		if want != "" && (err != nil || c.Keyspace() != want) {
+			t.Errorf("prefix %q with Cassandra: keyspace %q, %v, want %s", prefix, c.Keyspace(), err, want)
+		}
+	}
+}

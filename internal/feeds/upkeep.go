@@ -1,0 +1,48 @@
+package feeds
+
+import (
+	"context"
+	"time"
+
+	"freshet"
+)
+
+// enqueue asks the compactor for a block or an author. What finds no room comes again with the next flush.
+func (w *Writer) enqueue(long any) {
+	if _, waiting := w.long.LoadOrStore(long, true); waiting {
+		return
+	}
+	select {
+	case w.work <- long:
+	default:
+		w.long.Delete(long)
+	}
+}
+
+func (w *Writer) compactor(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case long := <-w.work:
+			w.long.Delete(long)
+			if err := w.compact(ctx, long); err != nil && ctx.Err() == nil {
+				w.cfg.Logger.Debug("not compacted; the next flush asks again", "error", err)
+			}
+		}
+	}
+}
+
+func (w *Writer) compact(ctx context.Context, long any) error {
+	author, isOutbox := long.(freshet.Number)
+	if isOutbox {
+		return w.cfg.Layout.TrimOutbox(ctx, w.cfg.Conn, author)
+	}
+	block, _ := long.(uint64)
+	oldest := DayOf(time.Now()) - Day(w.cfg.ColdAfter)
+	result, err := w.cfg.Layout.CompactBlock(ctx, w.cfg.Conn, block, oldest, randomName())
+	if result.Corrupt != nil {
+		w.cfg.Logger.Error("feeds were made cold", "block", block, "error", result.Corrupt)
+	}
+	return err
+}
