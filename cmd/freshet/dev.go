@@ -27,7 +27,7 @@ func devCommand() *cobra.Command {
 		Long: `Everything in one process, with nothing to install: a Kafka broker, a Redis server and a post store are started
 in it, and every role runs. Without --data, everything is gone when it ends.`,
 		Example: "  freshet dev --demo\n  freshet dev --data ./freshet-data",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return serve(cmd.Context(), c, withDemo)
 		},
@@ -44,9 +44,10 @@ func runCommand() *cobra.Command {
 		Use:   "run ROLE...",
 		Short: "Some roles, or all, on servers that are there",
 		Long: `Runs roles in this process: all, or some of api directory following fanout archive. The servers are named by
---kafka and --redis. What is not named is started in this process, if all roles run in it; a lone role could not share it.`,
+--kafka, --redis and --cassandra. What is not named is started in this process, if all roles run in it that need it; a
+lone role could not share it.`,
 		Example: "  freshet run all --kafka broker1:9092,broker2:9092 --redis redis:6379 --data /var/lib/freshet",
-		Args:    cobra.MinimumNArgs(1),
+		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if c.Roles, err = config.ParseRoles(args); err != nil {
 				return &exitError{exitUsage, err}
@@ -57,7 +58,9 @@ func runCommand() *cobra.Command {
 	flags := cmd.Flags()
 	flags.StringSliceVar(&c.Kafka, "kafka", nil, "addresses of Kafka brokers; empty: start one here")
 	flags.StringSliceVar(&c.Redis, "redis", nil, "address of Redis, or several of a Redis Cluster; empty: start one here")
-	flags.Int16Var(&c.Replication, "replication", c.Replication, "replicas of each topic")
+	flags.StringSliceVar(&c.Cassandra, "cassandra", nil,
+		"addresses of Cassandra nodes, for the post store; empty: keep it on this machine's disk")
+	flags.Int16Var(&c.Replication, "replication", c.Replication, "replicas of each topic, and of the posts in Cassandra")
 	flags.IntVar(&c.MinInSync, "min-in-sync", c.MinInSync, "replicas that must have a record before it counts as written")
 	listenFlags(flags, &c)
 	layoutFlags(flags, &c)
@@ -128,7 +131,12 @@ func announce(a *app.App, c config.Config, took time.Duration, withDemo bool) {
 	}
 	fmt.Fprintf(&b, "  operators  %s/readyz   /metrics\n", a.AdminURL())
 	fmt.Fprintf(&b, "  Kafka      %s\n", strings.Join(a.Kafka(), ","))
-	fmt.Fprintf(&b, "  Redis      %s\n", strings.Join(a.Redis(), ","))
+	if len(a.Redis()) > 0 {
+		fmt.Fprintf(&b, "  Redis      %s\n", strings.Join(a.Redis(), ","))
+	}
+	if len(c.Cassandra) > 0 {
+		fmt.Fprintf(&b, "  Cassandra  %s\n", strings.Join(c.Cassandra, ","))
+	}
 	if c.DataDir == "" {
 		b.WriteString("  data       in a temporary directory that goes with this process; keep it with --data DIR\n")
 	} else {
@@ -142,7 +150,7 @@ func versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Version and build",
-		Args:  cobra.NoArgs,
+		Args:  noArguments,
 		Run: func(*cobra.Command, []string) {
 			version := "unknown"
 			if info, ok := debug.ReadBuildInfo(); ok {

@@ -60,6 +60,13 @@ func rootCommand() *cobra.Command {
 		Short:         "A feed service: accounts follow accounts, accounts post, everyone reads a home feed",
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usage("there is no command %q; freshet --help lists them", args[0])
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	var level slog.Level
 	var format string
@@ -78,6 +85,6 @@ func rootCommand() *cobra.Command {
 		return nil
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(devCommand(), runCommand(), versionCommand())
+	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), versionCommand())
 	return root
 }

@@ -131,7 +131,8 @@ type ReadOutbox struct {
 }
 
 // RewriteOutbox replaces the value Old, as it was read, by New, keeping what was appended since, if the zone's token is
-// Token and Old still stands at the beginning.
+// Token and Old still stands at the beginning. An empty Old stands at the beginning of nothing but an empty value: what
+// is there now may have been rewritten, not only appended.
 type RewriteOutbox struct {
 	Author   freshet.Number
 	Token    string

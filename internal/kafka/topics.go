@@ -59,14 +59,17 @@ func (e *TopicsError) Error() string {
 }
 
 // EnsureTopics creates the topics of specs that are missing and checks those that exist. It changes no existing topic:
-// every setting that differs is listed in one *TopicsError, with what to do. It returns early, with the context's
+// every setting that differs is listed in one *TopicsError, with what to do. Several processes may call it at once; when
+// it returns, every broker knows the topics. It returns early, with the context's
 // error, when ctx ends.
 func EnsureTopics(ctx context.Context, brokers []string, specs []freshet.TopicSpec, policy TopicPolicy) error {
 	if policy.MinInSync < 1 || policy.MinInSync > int(policy.Replication) {
 		return fmt.Errorf("topic policy: min in-sync replicas %d: want 1 to the replication of %d", policy.MinInSync,
 			policy.Replication)
 	}
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...))
+	// The client keeps what it has heard of a topic for its minimum age, by default 5 s, "unknown" too: what another
+	// process creates meanwhile would stay unknown.
+	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(10*time.Millisecond))
 	if err != nil {
 		return fmt.Errorf("ensure topics: connect to %v: %w", brokers, err)
 	}
@@ -82,6 +85,7 @@ func EnsureTopics(ctx context.Context, brokers []string, specs []freshet.TopicSp
 		return fmt.Errorf("ensure topics: list them at %v: %w", brokers, err)
 	}
 	var existing []freshet.TopicSpec
+	var fresh []string
 	for _, spec := range specs {
 		err := found[spec.Name].Err
 		switch {
@@ -95,8 +99,14 @@ func EnsureTopics(ctx context.Context, brokers []string, specs []freshet.TopicSp
 		if err != nil {
 			return err
 		}
+		fresh = append(fresh, spec.Name)
 		if !created { // another process was faster
 			existing = append(existing, spec)
+		}
+	}
+	if len(fresh) > 0 {
+		if err := awaitVisible(ctx, client, adm, fresh); err != nil {
+			return err
 		}
 	}
 	return check(ctx, adm, existing, policy)

@@ -45,9 +45,9 @@ func (e *LiveError) Error() string {
 
 func (e *LiveError) Unwrap() error { return e.Reason }
 
-// Execute carries a plan out, all of it. A group without members is committed for; one that runs is told to seek through
-// the operators' listener of its process, at the URL adminURL, and goes on from there at once. The error is a *LiveError
-// when the group has members elsewhere; nothing has been moved then. It says how it was done.
+// Execute carries a plan out, all of it, and says how. A group without members is committed for; one that runs is told
+// to seek through the operators' listener of its process, at the URL adminURL, and goes on from there at once. The
+// error is a *LiveError when the group has members elsewhere; nothing has been moved then.
 func (c *Cluster) Execute(ctx context.Context, p Plan, adminURL string) (how string, err error) {
 	if len(p.Refused) > 0 {
 		return "", fmt.Errorf("the plan is refused: %s", strings.Join(p.Refused, "; "))

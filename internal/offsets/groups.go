@@ -9,6 +9,7 @@
 //	target.go   where to: earliest, latest, a time, an offset
 //	plan.go     the plan: a pure function of where the group stands and where it is to go
 //	cluster.go  what Kafka says of groups and topics
+//	lookup.go   planning from that
 //	execute.go  moving: a stopped group directly, a running one through its process
 //	print.go    tables for people
 package offsets

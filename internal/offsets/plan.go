@@ -107,8 +107,8 @@ func NewPlan(in Input, to Target, from Snapshot) Plan {
 		}
 	}
 	p.refuse(outside, "offset "+p.To+" is outside of what is kept in partition %s")
-	p.refuse(removed, "what is kept begins after "+p.To+", and how much of it is gone, at most, in partition %s; to begin "+
-		"with what is kept, ask for "+earliest)
+	p.refuse(removed, "what is kept begins after "+p.To+", and how much of it is gone, at most, in partition %s; to "+
+		"begin with what is kept, ask for "+earliest)
 	p.refuse(ahead, "records that the group has not processed would be passed over in partition %s: "+in.consumer.ahead)
 	return p
 }
@@ -119,7 +119,7 @@ func (p *Plan) refuse(partitions []string, format string) {
 	}
 }
 
-// refuseTime refuses a time after which there is nothing: that is rather a mistyped date than a wish to skip everything.
+// refuseTime refuses a time after which there is nothing: that is a mistyped date rather than a wish to skip all.
 func (s Snapshot) refuseTime(to Target) []string {
 	switch {
 	case to.kind != toTime:

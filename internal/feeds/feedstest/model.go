@@ -250,6 +250,9 @@ func (m *Model) putBody(z *zone, op *feeds.PutBody, u *undo) {
 func rewriteOutbox(z *zone, op *feeds.RewriteOutbox, u *undo) {
 	there := z.outboxes[op.Author]
 	rest, prefixed := bytes.CutPrefix(there, op.Old)
+	if len(op.Old) == 0 {
+		prefixed = len(there) == 0
+	}
 	if op.OK = z.is(op.Token) && prefixed; !op.OK {
 		return
 	}
