@@ -113,7 +113,7 @@ func (f *Flusher) guarded(ctx context.Context, ops []Op, marks map[Input]int64) 
 		f.known[step.Zone].Counter = step.Counter + 1
 	}
 	if len(lost) > 0 {
-		return fmt.Errorf("zones %v: %w", lost, ErrLost)
+		return fmt.Errorf("%d of %d zones, zone %d the first: %w", len(lost), len(zones), lost[0], ErrLost)
 	}
 	return nil
 }

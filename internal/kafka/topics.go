@@ -59,9 +59,8 @@ func (e *TopicsError) Error() string {
 }
 
 // EnsureTopics creates the topics of specs that are missing and checks those that exist. It changes no existing topic:
-// every setting that differs is listed in one *TopicsError, with what to do. Several processes may call it at once; when
-// it returns, every broker knows the topics. It returns early, with the context's
-// error, when ctx ends.
+// every setting that differs is listed in one *TopicsError, with what to do. Several processes may call it at once;
+// when it returns, every broker knows the topics. It returns early, with the context's error, when ctx ends.
 func EnsureTopics(ctx context.Context, brokers []string, specs []freshet.TopicSpec, policy TopicPolicy) error {
 	if policy.MinInSync < 1 || policy.MinInSync > int(policy.Replication) {
 		return fmt.Errorf("topic policy: min in-sync replicas %d: want 1 to the replication of %d", policy.MinInSync,

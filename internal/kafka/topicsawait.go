@@ -60,7 +60,7 @@ func visible(ctx context.Context, broker *kgo.Broker, topics []string) error {
 	if err != nil {
 		return err
 	}
-	for _, topic := range response.(*kmsg.MetadataResponse).Topics { //nolint:errcheck // the type of the answer is fixed
+	for _, topic := range response.(*kmsg.MetadataResponse).Topics {
 		if err := kerr.ErrorForCode(topic.ErrorCode); err != nil {
 			return err
 		}

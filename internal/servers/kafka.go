@@ -1,0 +1,189 @@
+package servers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"golang.org/x/sync/errgroup"
+)
+
+// kafkaDistribution has the broker, the command-line tools, and what lets the broker log through Log4j.
+var kafkaDistribution = distribution{
+	name: "kafka-4.1.0",
+	artifacts: []string{
+		"org.apache.kafka:kafka_2.13:4.1.0",
+		"org.apache.kafka:kafka-tools:4.1.0",
+		"org.apache.logging.log4j:log4j-slf4j-impl:2.24.3",
+	},
+}
+
+const (
+	// kafkaHeap is enough for tests; a broker of a deployment has several times that.
+	kafkaHeap = "-Xmx384m"
+	// kafkaCluster is any 16 bytes in base64.
+	kafkaCluster = "ZnJlc2hldC1zZXJ2ZXJzMQ"
+
+	kafkaLogging = `<Configuration status="WARN">
+  <Appenders><Console name="out"><PatternLayout pattern="%d %p %c{1}: %m%n"/></Console></Appenders>
+  <Loggers><Root level="INFO"><AppenderRef ref="out"/></Root></Loggers>
+</Configuration>
+`
+)
+
+// ErrBrokers is returned for a number of brokers other than 1 or 3.
+var ErrBrokers = errors.New("want 1 or 3 Kafka brokers")
+
+// Kafka starts brokers that are their own controllers. With three, topics have three replicas by default, of which two
+// must be in sync. Topics are not created on the fly, and groups do not wait for further members when they form.
+func Kafka(ctx context.Context, o Options) (*Server, error) {
+	count := max(1, o.Brokers)
+	if count != 1 && count != 3 {
+		return nil, fmt.Errorf("%w: got %d", ErrBrokers, o.Brokers)
+	}
+	java, err := findJava()
+	if err != nil {
+		return nil, err
+	}
+	jars, err := kafkaDistribution.jars(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s, err := prepare("kafka", o, count, 2)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.layOutKafka(ctx, count, java, jars, o.Settings); err != nil {
+		return nil, s.abandon(err)
+	}
+	s.serves = func(ctx context.Context) error { return askKafka(ctx, s.Addrs()) }
+	return s.open(ctx)
+}
+
+// layOutKafka writes the configuration of the brokers and formats their directories.
+func (s *Server) layOutKafka(ctx context.Context, count int, java, jars string, settings map[string]string) error {
+	logging := filepath.Join(s.dir, "log4j2.xml")
+	if err := writeFile(logging, kafkaLogging); err != nil {
+		return err
+	}
+	voters := make([]string, count)
+	for i := range voters {
+		voters[i] = fmt.Sprintf("%d@%s", i+1, loopback(s.ports.numbers[2*i+1]))
+	}
+	base := []string{
+		kafkaHeap, "-Djava.awt.headless=true", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData",
+		"-Dlog4j2.configurationFile=file:" + logging, "-cp", filepath.Join(jars, "*"),
+	}
+	var g errgroup.Group
+	for i := range count {
+		dir := filepath.Join(s.dir, fmt.Sprintf("broker-%d", i+1))
+		address := loopback(s.ports.numbers[2*i])
+		config := filepath.Join(dir, "server.properties")
+		own := map[string]string{
+			"node.id":              strconv.Itoa(i + 1),
+			"listeners":            "PLAINTEXT://" + address + ",CONTROLLER://" + loopback(s.ports.numbers[2*i+1]),
+			"advertised.listeners": "PLAINTEXT://" + address,
+			"log.dirs":             filepath.Join(dir, "data"),
+		}
+		if err := writeSettings(config, "=", kafkaSettings(count, voters), own, settings); err != nil {
+			return err
+		}
+		name := fmt.Sprintf("Kafka broker %d", i+1)
+		s.nodes = append(s.nodes, &node{name: name, address: address, process: &process{
+			name: name, program: java, args: slices.Concat(base, []string{"kafka.Kafka", config}), dir: dir,
+			log: filepath.Join(dir, "server.log"),
+		}})
+		if _, err := os.Stat(filepath.Join(dir, "data", "meta.properties")); err == nil {
+			continue
+		}
+		g.Go(func() error {
+			args := slices.Concat(base, []string{"kafka.tools.StorageTool", "format", "-t", kafkaCluster, "-c", config})
+			if out, err := exec.CommandContext(ctx, java, args...).CombinedOutput(); err != nil { //nolint:gosec // our own
+				return fmt.Errorf("format the directory of %s: %w\n%s", name, err, out)
+			}
+			return nil
+		})
+	}
+	return g.Wait()
+}
+
+func kafkaSettings(count int, voters []string) map[string]string {
+	replicas, inSync := strconv.Itoa(count), strconv.Itoa(count/2+1)
+	return map[string]string{
+		"process.roles":                  "broker,controller",
+		"controller.quorum.voters":       strings.Join(voters, ","),
+		"controller.listener.names":      "CONTROLLER",
+		"listener.security.protocol.map": "PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+
+		"default.replication.factor":                       replicas,
+		"min.insync.replicas":                              inSync,
+		"offsets.topic.replication.factor":                 replicas,
+		"transaction.state.log.replication.factor":         replicas,
+		"transaction.state.log.min.isr":                    inSync,
+		"share.coordinator.state.topic.min.isr":            inSync,
+		"share.coordinator.state.topic.replication.factor": replicas,
+
+		// A few partitions are enough for what runs here, and start sooner than fifty.
+		"offsets.topic.num.partitions":                 "4",
+		"transaction.state.log.num.partitions":         "4",
+		"share.coordinator.state.topic.num.partitions": "4",
+
+		"auto.create.topics.enable":        "false",
+		"group.initial.rebalance.delay.ms": "0",
+		// A broker that was killed is not let in again before its old session has run out.
+		"broker.session.timeout.ms":    "3000",
+		"broker.heartbeat.interval.ms": "500",
+		// The cleaner's buffer would take a third of the heap.
+		"log.cleaner.dedupe.buffer.size": strconv.Itoa(16 << 20),
+	}
+}
+
+// askKafka wants every broker to know every other, and a controller: from then on topics can be created.
+func askKafka(ctx context.Context, addrs []string) error {
+	for _, address := range addrs {
+		c, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RequestRetries(0))
+		if err != nil {
+			return err
+		}
+		m, err := kadm.NewClient(c).BrokerMetadata(ctx)
+		c.Close()
+		if err != nil {
+			return fmt.Errorf("ask %s: %w", address, err)
+		}
+		if len(m.Brokers) < len(addrs) || m.Controller < 0 {
+			return fmt.Errorf("%s knows %d of %d brokers, controller %d", address, len(m.Brokers), len(addrs), m.Controller)
+		}
+	}
+	return nil
+}
+
+// KafkaTool runs one of Kafka's command-line tools, named by its Java class, and returns what it writes to stdout. The
+// tool behind kafka-consumer-groups.sh is org.apache.kafka.tools.consumer.group.ConsumerGroupCommand.
+func KafkaTool(ctx context.Context, class string, args ...string) ([]byte, error) {
+	java, err := findJava()
+	if err != nil {
+		return nil, err
+	}
+	jars, err := kafkaDistribution.jars(ctx)
+	if err != nil {
+		return nil, err
+	}
+	command := append([]string{kafkaHeap, "-Dlog4j2.level=ERROR", "-cp", filepath.Join(jars, "*"), class}, args...)
+	out, err := exec.CommandContext(ctx, java, command...).Output() //nolint:gosec // the caller is a test of ours
+	if err != nil {
+		var exit *exec.ExitError
+		if errors.As(err, &exit) {
+			err = fmt.Errorf("%w\n%s", err, exit.Stderr)
+		}
+		return out, fmt.Errorf("run %s: %w", class, err)
+	}
+	return out, nil
+}
