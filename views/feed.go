@@ -23,13 +23,13 @@ type Directory interface {
 	ByNumber(n freshet.Number) (freshet.Account, bool, error)
 }
 
-// Feeds reads home feeds and profiles: from Redis as long as the caches reach, from the post store below. It is safe for
-// concurrent use.
+// Feeds reads home feeds and profiles: from Redis as long as the caches reach, from the post store below. It is safe
+// for concurrent use.
 //
-// Nothing is ever written in the background for a reader. A feed names the version of the reader's row from which it was
-// built; the posts of authors whose tree has reported the reader only later, or not yet, are added from those authors'
-// outboxes, and so are the reader's own. A feed that is not there is built on the spot from the outboxes of all authors
-// that the reader follows.
+// Nothing is ever written in the background for a reader. A feed names the version of the reader's row from which it
+// was built; the posts of authors whose tree has reported the reader only later, or not yet, are added from those
+// authors' outboxes, and so are the reader's own. A feed that is not there is built on the spot from the outboxes of
+// all authors that the reader follows.
 type Feeds struct {
 	Conn     feeds.Conn
 	Layout   feeds.Layout

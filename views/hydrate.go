@@ -28,10 +28,10 @@ type body struct {
 // hydrate finds the posts of ids: in Redis, else among known, else in the post store; known may be nil. What the store
 // had reached was asked before known was read and before this was called.
 //
-// A delete is answered when its tombstone is in Redis, and the store may get to know of it only later. So the store's word
-// that a post is there counts only beside a zone that has all its tombstones; in one that is being recovered, the store
-// must have passed every delete whose tombstone may be missing. A body in such a zone is not trusted at all; a tombstone
-// always is, because a delete is in the log before it.
+// A delete is answered when its tombstone is in Redis, and the store may get to know of it only later. So the store's
+// word that a post is there counts only beside a zone that has all its tombstones; in one that is being recovered, the
+// store must have passed every delete whose tombstone may be missing. A body in such a zone is not trusted at all; a
+// tombstone always is, because a delete is in the log before it.
 func (f *Feeds) hydrate(
 	ctx context.Context, ids []freshet.PostID, known map[freshet.PostID]freshet.Post, reached reached,
 ) ([]body, error) {
@@ -84,8 +84,8 @@ func (f *Feeds) hydrate(
 	return bodies, nil
 }
 
-// Post finds one post that is not deleted and whose author's account is open. An error wraps feeds.ErrAway when it may be
-// there but cannot be had now.
+// Post finds one post that is not deleted and whose author's account is open. An error wraps feeds.ErrAway when it may
+// be there but cannot be had now.
 func (f *Feeds) Post(ctx context.Context, id freshet.PostID) (freshet.Post, bool, error) {
 	reached, err := f.reached(ctx)
 	if err != nil {

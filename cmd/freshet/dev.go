@@ -34,7 +34,7 @@ in it, and every role runs. Without --data, everything is gone when it ends.`,
 	}
 	listenFlags(cmd.Flags(), &c)
 	layoutFlags(cmd.Flags(), &c)
-	cmd.Flags().BoolVar(&withDemo, "demo", false, "a small network that posts all the time, and a page that shows its feeds")
+	cmd.Flags().BoolVar(&withDemo, "demo", false, "a small network that posts all the time, and a page with its feeds")
 	return cmd
 }
 
@@ -77,9 +77,9 @@ func listenFlags(flags *pflag.FlagSet, c *config.Config) {
 
 func layoutFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.StringVar(&c.Prefix, "prefix", c.Prefix, "begins the names of all topics and groups")
-	flags.Int32Var(&c.Partitions, "partitions", c.Partitions, "of each topic; a power of two, fixed for the life of the data")
-	flags.IntVar(&c.Zones, "zones", c.Zones, "of Redis; fixed for the life of the data")
-	flags.IntVar(&c.FeedLength, "feed-length", c.FeedLength, "posts that a cached feed holds; fixed while Redis keeps its data")
+	flags.Int32Var(&c.Partitions, "partitions", c.Partitions, "of each topic: a power of two, fixed for good")
+	flags.IntVar(&c.Zones, "zones", c.Zones, "of Redis, fixed for good")
+	flags.IntVar(&c.FeedLength, "feed-length", c.FeedLength, "posts of a cached feed; fixed while Redis keeps data")
 	flags.IntVar(&c.PageSize, "page-size", c.PageSize, "followers that a page of a follower tree holds")
 }
 

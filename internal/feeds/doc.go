@@ -6,12 +6,12 @@
 //
 //	{z}:token               string   names the zone's present life; missing: Redis has lost the zone
 //	{z}:marks               hash     input:partition → offset below which every message is flushed
-//	{z}:recovering          hash     input:partition → offset that has to be passed before the zone is well; missing: well
+//	{z}:recovering          hash     input:partition → offset to be passed before the zone is well; missing: well
 //	{z}:writer:<name>       string   the writer's counter; expires after two days
 //
 //	{z}:log:<block>         string   entries of 9 bytes: slot, post id (8 bytes, high first); appended only
 //	{z}:feeds:<block>       hash     slot → feed; "g" → generation, drawn anew with each change of the hash
-//	{z}:outbox:<author>     string   8 bytes of 0xff if the older part was loaded from the post store; post ids of 8 bytes
+//	{z}:outbox:<author>     string   8 bytes of 0xff if the older part was loaded from the store; post ids of 8 bytes
 //	{z}:post:<id>           string   "B<offset in posts>:" and an events.Body, or "T": deleted; expires after two days
 //
 // A block is 32 accounts with neighbouring numbers: block = number / 32, slot = number mod 32. A feed is

@@ -119,10 +119,10 @@ func (f *Flusher) guarded(ctx context.Context, ops []Op, marks map[Input]int64) 
 }
 
 // Recover opens every zone, finds out what Redis has lost, and decides how far to go back. It runs when partitions have
-// been assigned, and after every error of Flush and Note. If something was lost, each zone gets a new token, waits until
-// the owners of all partitions have passed the ends that the topics have now, and its watermarks are lowered to where
-// this writer goes back to. ends is asked after the loss was noticed, and answers the end of every partition of every
-// input, not only of this writer's.
+// been assigned, and after every error of Flush and Note. If something was lost, each zone gets a new token, waits
+// until the owners of all partitions have passed the ends that the topics have now, and its watermarks are lowered to
+// where this writer goes back to. ends is asked after the loss was noticed, and answers the end of every partition of
+// every input, not only of this writer's.
 //
 // When the Decision says Again, positions of sessions up to dropUpTo will not be noted any more, and the caller has to
 // begin a new session at Back. An error leaves the flusher where a second Recover finds everything again.

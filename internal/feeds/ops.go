@@ -44,8 +44,8 @@ type ReadZone struct {
 }
 
 // Open moves a writer's counter in a zone by one, and only then reads the zone: whatever is lost after this, the
-// counter shows. A counter that has already gone back, below Known under Known's token, is left as it is: were it moved,
-// looking often enough would hide the loss.
+// counter shows. A counter that has already gone back, below Known under Known's token, is left as it is: were it
+// moved, looking often enough would hide the loss.
 type Open struct {
 	Zone   Zone
 	Writer string
@@ -58,8 +58,8 @@ type Open struct {
 }
 
 // Advance moves a writer's counter from Counter to Counter+1 if the zone's token is Token and the counter there is
-// Counter, and then sets Marks and clears what they have passed from the list that the zone waits for. Otherwise it does
-// nothing: Redis has lost something. Marks may be nil.
+// Counter, and then sets Marks and clears what they have passed from the list that the zone waits for. Otherwise it
+// does nothing: Redis has lost something. Marks may be nil.
 type Advance struct {
 	Zone    Zone
 	Writer  string
@@ -71,8 +71,8 @@ type Advance struct {
 }
 
 // Recover replaces the token Old by New, makes the zone wait for Ends (or later ones that it already waits for), sets
-// the marks, and starts the writer's counter at 1. It does nothing when the token is not Old, or the counter is not where
-// Open left it: a zone that is empty can have been lost once more, and the ends were asked before that.
+// the marks, and starts the writer's counter at 1. It does nothing when the token is not Old, or the counter is not
+// where Open left it: a zone that is empty can have been lost once more, and the ends were asked before that.
 type Recover struct {
 	Zone     Zone
 	Writer   string
@@ -200,9 +200,9 @@ type SwapFeed struct {
 	OK bool
 }
 
-// Compact sets the values of several slots (nil: cold), draws the next generation and cuts Log, as it was read, from the
-// beginning of the log, keeping what was appended since; if the zone's token is Token, the generation is Generation, and
-// Log still stands at the beginning.
+// Compact sets the values of several slots (nil: cold), draws the next generation and cuts Log, as it was read, from
+// the beginning of the log, keeping what was appended since; if the zone's token is Token, the generation is
+// Generation, and Log still stands at the beginning.
 type Compact struct {
 	Block      uint64
 	Token      string

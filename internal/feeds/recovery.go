@@ -66,11 +66,11 @@ func newestNumber(known []Known, opened []*Open) uint64 {
 }
 
 // Decide compares what a writer knows of the zones with what it found when it opened them. A zone has lost something
-// when its token is gone, or older than another zone's, or than one that the writer has seen (a recovery gives every zone
-// a new token, so one that has an older token has lost that, or was left behind by a recovery that was cut short); when
-// the writer's counter there is lower than Redis has acknowledged; or when a watermark there is below a committed offset,
-// because offsets are committed only after every zone has noted them (whoever noted them may be gone, so this is all that
-// is left to see it by).
+// when its token is gone, or older than another zone's, or than one that the writer has seen (a recovery gives every
+// zone a new token, so one that has an older token has lost that, or was left behind by a recovery that was cut short);
+// when the writer's counter there is lower than Redis has acknowledged; or when a watermark there is below a committed
+// offset, because offsets are committed only after every zone has noted them (whoever noted them may be gone, so this
+// is all that is left to see it by).
 //
 // The writer goes back to the lowest watermark of all zones. A zone without one for a partition has lost all there was
 // of it: a post that was in it is either in the post store, from which outboxes are loaded again, or above the offset
@@ -98,7 +98,8 @@ func Decide(known []Known, opened []*Open, at Positions) Decision {
 	number := newestNumber(known, opened)
 	for i, zone := range opened {
 		before := known[i]
-		lost := zone.Token == "" || tokenNumber(zone.Token) < number || zone.Token == before.Token && zone.Counter <= before.Counter
+		older := zone.Token == "" || tokenNumber(zone.Token) < number
+		lost := older || zone.Token == before.Token && zone.Counter <= before.Counter
 		for input, committed := range at.Committed {
 			mark, ok := zone.Marks[input]
 			if committed > 0 && (!ok || mark < committed) {

@@ -58,8 +58,8 @@ const (
 	DefaultColdAfter  = 14
 )
 
-// Writer brings deliveries into Redis, for all partitions of a process. One batch fills while the other is flushed, so a
-// flush takes whatever came in during the one before: milliseconds' worth when idle, much when there is a backlog.
+// Writer brings deliveries into Redis, for all partitions of a process. One batch fills while the other is flushed, so
+// a flush takes whatever came in during the one before: milliseconds' worth when idle, much when there is a backlog.
 //
 // When Redis fails it tries again, with growing pauses, for ever; nothing is skipped. Add, Barrier, Recover and Err may
 // be called from any goroutine; Run is called once.
@@ -213,8 +213,8 @@ func (w *Writer) wake() {
 	}
 }
 
-// Recover opens every zone for a session that is about to begin, at these positions, and says how far it has to go back.
-// It waits for Redis as long as ctx allows.
+// Recover opens every zone for a session that is about to begin, at these positions, and says how far it has to go
+// back. It waits for Redis as long as ctx allows.
 func (w *Writer) Recover(ctx context.Context, at Positions) (Decision, error) {
 	reply := make(chan recoverReply, 1)
 	select {
@@ -340,8 +340,8 @@ func (w *Writer) fail(err error) {
 	}
 }
 
-// mend pauses and recovers, until it works or ctx ends, and then answers false. Sessions that end meanwhile are not kept
-// waiting: what they do not commit comes again.
+// mend pauses and recovers, until it works or ctx ends, and then answers false. Sessions that end meanwhile are not
+// kept waiting: what they do not commit comes again.
 func (w *Writer) mend(ctx context.Context, p *pending, pause *backoff.ExponentialBackOff) bool {
 	for {
 		at, err := w.cfg.Inputs.At(ctx)

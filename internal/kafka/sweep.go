@@ -11,8 +11,8 @@ import (
 )
 
 // Sweeper goes over a processor's table in the background, a slice of the rows at a time: whatever bug or disaster has
-// left behind is then put right without anyone knowing its cause. It is for one processor at a time and goes on where it
-// was when a supervisor builds the next one.
+// left behind is then put right without anyone knowing its cause. It is for one processor at a time and goes on where
+// it was when a supervisor builds the next one.
 type Sweeper struct {
 	// Every is the time between two slices, and Slices how many there are: the whole takes one times the other.
 	Every  time.Duration

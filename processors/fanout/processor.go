@@ -111,8 +111,8 @@ func (f *Fanout) Group() *kafka.Group { return f.group }
 // Err says why feeds are not written at the moment, nil if they are.
 func (f *Fanout) Err() error { return f.writer.Err() }
 
-// Run runs the processor, again after each failure, until ctx ends. The writer outlives the processor, so that a session
-// that ends gets rid of what it holds.
+// Run runs the processor, again after each failure, until ctx ends. The writer outlives the processor, so that a
+// session that ends gets rid of what it holds.
 func (f *Fanout) Run(ctx context.Context) error {
 	outer, stop := context.WithCancel(context.WithoutCancel(ctx))
 	var g errgroup.Group

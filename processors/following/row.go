@@ -42,8 +42,9 @@ type Event struct {
 }
 
 // A relation's version is the offset of its event, times 2^16, plus how often a contradiction has made the row state it
-// anew. So a report that answers an earlier statement of the same event is told from one that answers the last: a paused
-// process may send the former late, when a contradiction has been answered and the tree has not heard the answer yet.
+// anew. So a report that answers an earlier statement of the same event is told from one that answers the last: a
+// paused process may send the former late, when a contradiction has been answered and the tree has not heard the answer
+// yet.
 const (
 	attemptBits = 16
 	lastAttempt = 1<<attemptBits - 1

@@ -17,8 +17,8 @@ func event(kind Kind, offset int64, targets ...freshet.Number) Event {
 	return Event{Kind: kind, Targets: targets, Offset: offset, Follower: me}
 }
 
-// says is the first statement of the event at an offset; anew is the one after a contradiction, and last the one about a
-// relation that is forgotten.
+// says is the first statement of the event at an offset; anew is the one after a contradiction, and last the one about
+// a relation that is forgotten.
 func says(followee freshet.Number, follows bool, offset int64) Statement {
 	return Statement{Followee: followee, Follower: me, Follows: follows, Version: VersionOf(offset)}
 }

@@ -88,7 +88,8 @@ func (c *comparison) draw() feeds.Op {
 			return &feeds.ReadZone{Zone: zone}
 		}
 		return &feeds.Recover{
-			Zone: zone, Writer: writer, Counter: c.counters[counterKey(zone, writer)] - int64(c.rng.IntN(8)/7), Old: c.token(zone), New: "t" + strconv.Itoa(c.step), Ends: c.inputs(), Marks: c.inputs(),
+			Zone: zone, Writer: writer, Counter: c.counters[counterKey(zone, writer)] - int64(c.rng.IntN(8)/7),
+			Old: c.token(zone), New: "t" + strconv.Itoa(c.step), Ends: c.inputs(), Marks: c.inputs(),
 		}
 	case 5, 6:
 		return &feeds.PutBody{

@@ -8,9 +8,8 @@
 //	'f' followee:u8 follower:u8    version, follows; kept after an unfollow, for its version
 //	'o' partition:u4               offset and time up to which the archive group has stored a partition of posts
 //
-// Every value but the empty ones begins with a byte that tells its version. Rows that belong together are written in one
-// batch.
-// A value that cannot be read is an error wrapping ErrCorrupt that names the key.
+// Every value but the empty ones begins with a byte that tells its version. Rows that belong together are written in
+// one batch. A value that cannot be read is an error wrapping ErrCorrupt that names the key.
 //
 // Without Options.Sync a write lies with the operating system when a method returns (wal.go): it outlives the process,
 // however it ends, but not a power failure. Pebble keeps the order of writes, so what a power failure takes is always

@@ -1,0 +1,137 @@
+// Package e2e holds the program against the definition of a feed, from outside: tests start the real binary as a child
+// process, work on it over HTTP from several clients at once, break it, and compare what every account reads with a
+// model.
+//
+//	model.go             the definition: who reads what, in a few dozen lines
+//	ledger_test.go       what clients have been told so far, and so what no page may show any more
+//	process_test.go      the child process: start, kill, stop
+//	api_test.go          requests and lists
+//	run_test.go          the phases of a random test
+//	clients_test.go      clients, several at once
+//	operations_test.go   what clients do
+//	readers_test.go      reads that go on while everything else happens
+//	compare_test.go      quiet points: every list of every account against the model
+//	faults_test.go       what is broken on purpose, each with the proof that it was
+//	lost_test.go         operations whose answer a killed process took with it
+//	dense_test.go        a few accounts that do everything to each other, under every fault
+//	powerlaw_test.go     thousands of accounts, one that all follow and one that follows hundreds
+//	losses_test.go       deletes that Redis has forgotten
+//	command_test.go      what somebody who types the command sees
+//	poison_test.go       records that nobody can read
+//
+// Three variables of the environment: FRESHET_E2E_SEED repeats the operations of a run (their order among clients stays
+// the scheduler's), FRESHET_E2E_ROUNDS is how often the random tests go through their faults, and FRESHET_E2E_RACE=1
+// builds the child with the race detector.
+package e2e
+
+import (
+	"cmp"
+	"slices"
+)
+
+// Account is an account from its registration to its end. Who registers the id of a closed account gets another
+// Account.
+type Account struct {
+	ID     string
+	Closed bool
+}
+
+// Post is a post that was acknowledged.
+type Post struct {
+	ID      uint64
+	Author  *Account
+	Deleted bool
+}
+
+// Relation is what an account has to another.
+type Relation int
+
+// The relations.
+const (
+	Follows Relation = iota
+	Mutes
+	Blocks
+	relations
+)
+
+// Pair is two accounts, in this direction.
+type Pair struct{ Who, Whom *Account }
+
+// World is the state of the service as the definition of a feed sees it.
+type World struct {
+	Accounts []*Account
+	Posts    []*Post
+	related  [relations]map[Pair]bool
+}
+
+// Set says whether who has the relation to whom.
+func (w *World) Set(r Relation, who, whom *Account, on bool) {
+	if w.related[r] == nil {
+		w.related[r] = map[Pair]bool{}
+	}
+	if on {
+		w.related[r][Pair{who, whom}] = true
+	} else {
+		delete(w.related[r], Pair{who, whom})
+	}
+}
+
+// Has says whether who has the relation to whom.
+func (w *World) Has(r Relation, who, whom *Account) bool { return w.related[r][Pair{who, whom}] }
+
+// Feed is the reader's home feed: its own posts and those of the accounts that it follows, newest first, without what
+// is deleted, and without authors that it mutes or blocks, that block it, or that have closed their accounts.
+func (w *World) Feed(reader *Account) []uint64 {
+	return w.list(func(p *Post) bool {
+		a := p.Author
+		return a == reader || w.Has(Follows, reader, a) && !w.Has(Mutes, reader, a) &&
+			!w.Has(Blocks, reader, a) && !w.Has(Blocks, a, reader)
+	})
+}
+
+// Profile is the posts of an account, newest first.
+func (w *World) Profile(author *Account) []uint64 {
+	return w.list(func(p *Post) bool { return p.Author == author })
+}
+
+func (w *World) list(in func(*Post) bool) []uint64 {
+	var ids []uint64
+	for _, p := range w.Posts {
+		if !p.Deleted && !p.Author.Closed && in(p) {
+			ids = append(ids, p.ID)
+		}
+	}
+	slices.SortFunc(ids, func(a, b uint64) int { return cmp.Compare(b, a) })
+	return ids
+}
+
+// Lists is, for every account, the open accounts to which it has the relation, and those that have it to the account,
+// sorted by id.
+func (w *World) Lists(r Relation) (of, to map[*Account][]string) {
+	of, to = map[*Account][]string{}, map[*Account][]string{}
+	for pair := range w.related[r] {
+		if !pair.Whom.Closed {
+			of[pair.Who] = append(of[pair.Who], pair.Whom.ID)
+		}
+		if !pair.Who.Closed {
+			to[pair.Whom] = append(to[pair.Whom], pair.Who.ID)
+		}
+	}
+	for _, lists := range []map[*Account][]string{of, to} {
+		for _, list := range lists {
+			slices.Sort(list)
+		}
+	}
+	return of, to
+}
+
+// Counts is how many accounts each account follows, and how many follow it. Unlike in the lists, closed accounts count:
+// nobody has ended their follows.
+func (w *World) Counts() (following, followers map[*Account]int) {
+	following, followers = map[*Account]int{}, map[*Account]int{}
+	for pair := range w.related[Follows] {
+		following[pair.Who]++
+		followers[pair.Whom]++
+	}
+	return following, followers
+}

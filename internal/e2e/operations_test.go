@@ -1,0 +1,252 @@
+package e2e
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strconv"
+)
+
+// operation is something that a client does, and how often.
+type operation struct {
+	weight int
+	do     func(*client) error
+}
+
+// busy is a mix with everything in it.
+var busy = []operation{
+	{30, (*client).post}, {12, (*client).delete}, {2, (*client).deleteAgain}, {6, (*client).look},
+	{18, relate("follow", http.MethodPut, "following")}, {12, relate("unfollow", http.MethodDelete, "following")},
+	{4, relate("mute", http.MethodPut, "muted")}, {4, relate("unmute", http.MethodDelete, "muted")},
+	{2, relate("block", http.MethodPut, "blocked")}, {6, relate("unblock", http.MethodDelete, "blocked")},
+	{2, (*client).register}, {1, (*client).closeAccount},
+}
+
+func (c *client) mine() *Account {
+	if a := c.run.star; a != nil && slices.Contains(c.own, a) && c.rand.IntN(4) == 0 {
+		return a
+	}
+	return c.own[c.rand.IntN(len(c.own))]
+}
+
+func (c *client) anybody(open []*Account) *Account {
+	if a := c.run.star; a != nil && c.rand.IntN(4) == 0 {
+		return a
+	}
+	return open[c.rand.IntN(len(open))]
+}
+
+func (c *client) post() error {
+	author := c.mine()
+	c.count++
+	text := fmt.Sprintf("%s-%d by %s", c.name, c.count, author.ID)
+	c.ledger.sending(text, author)
+	a, err := c.expect(http.StatusCreated, http.MethodPost, "/posts", map[string]string{"author": author.ID, "text": text})
+	if errors.Is(err, errLost) {
+		c.ledger.lose(lost{post: text})
+	}
+	if err != nil {
+		return err
+	}
+	var made item
+	err = json.Unmarshal(a.body, &made)
+	if err != nil || made.id() == 0 || made.Author != author.ID || made.Text != text {
+		c.t.Errorf("post %q by %s was answered %s", text, author.ID, a)
+		return errLost
+	}
+	c.posts = append(c.posts, c.ledger.posted(made.id(), author))
+	c.run.count("post")
+	return c.see(author)
+}
+
+func (c *client) delete() error {
+	if len(c.posts) == 0 {
+		return nil
+	}
+	i := c.rand.IntN(len(c.posts))
+	if c.rand.IntN(2) == 0 {
+		i = len(c.posts) - 1 // it may not be everywhere yet
+	}
+	p := c.posts[i]
+	c.posts[i] = c.posts[len(c.posts)-1]
+	c.posts = c.posts[:len(c.posts)-1]
+	c.ledger.deleting(p)
+	if err := c.end(p); err != nil {
+		return err
+	}
+	c.ledger.deleted(p)
+	c.run.count("delete")
+	return c.see(p.Author)
+}
+
+// end sends a delete.
+func (c *client) end(p *Post) error {
+	path := "/posts/" + strconv.FormatUint(p.ID, 10)
+	a, err := c.ask(http.MethodDelete, path, nil, true)
+	if errors.Is(err, errLost) {
+		c.ledger.lose(lost{deleted: p})
+	}
+	if err == nil && a.status != http.StatusNoContent {
+		c.t.Errorf("DELETE %s: %s", path, a)
+		err = fmt.Errorf("status %d", a.status)
+	}
+	return err
+}
+
+// see reads the newest page of an account that has just done something, now and then: what was answered shows at once.
+func (c *client) see(a *Account) error {
+	if c.rand.IntN(3) == 0 && !c.readSome(&c.seen, a, 30, 1) {
+		return errLost
+	}
+	return nil
+}
+
+// deleteAgain deletes a post twice, which is answered alike.
+func (c *client) deleteAgain() error {
+	before := len(c.posts)
+	if before == 0 {
+		return nil
+	}
+	p := c.posts[before-1]
+	c.posts = c.posts[:before-1]
+	c.ledger.deleting(p)
+	if err := c.end(p); err != nil {
+		return err
+	}
+	c.ledger.deleted(p)
+	c.ledger.deletingAgain(p)
+	if err := c.end(p); err != nil {
+		return err
+	}
+	c.run.count("delete again")
+	return nil
+}
+
+// look reads a post that this client has written: it is there, or it is gone for good.
+func (c *client) look() error {
+	if len(c.posts) == 0 {
+		return nil
+	}
+	p := c.posts[c.rand.IntN(len(c.posts))]
+	path := "/posts/" + strconv.FormatUint(p.ID, 10)
+	a, err := c.ask(http.MethodGet, path, nil, true)
+	if err != nil {
+		return err
+	}
+	want := http.StatusOK
+	if p.Author.Closed {
+		want = http.StatusNotFound
+	}
+	if a.status != want {
+		c.t.Errorf("GET %s, which was acknowledged: %s, want %d", path, a, want)
+	}
+	c.run.count("look")
+	return nil
+}
+
+// relate makes an operation on one of the client's accounts and any other.
+func relate(kind, method, list string) func(*client) error {
+	return func(c *client) error {
+		open := c.ledger.open()
+		c.life.RLock()
+		defer c.life.RUnlock()
+		who, whom := c.mine(), c.anybody(open)
+		if who == whom || whom.Closed {
+			return nil
+		}
+		pair := c.pair(who, whom)
+		pair.Lock()
+		defer pair.Unlock()
+		return c.relate(kind, method, list, who, whom)
+	}
+}
+
+func (c *client) relate(kind, method, list string, who, whom *Account) error {
+	on := method == http.MethodPut
+	var changes []change
+	want := http.StatusNoContent
+	switch list {
+	case "following":
+		changes = []change{{Follows, who, whom, on}}
+		if on && (c.ledger.has(Blocks, who, whom) || c.ledger.has(Blocks, whom, who)) {
+			want = http.StatusForbidden
+		}
+	case "muted":
+		changes = []change{{Mutes, who, whom, on}}
+	case "blocked":
+		changes = []change{{Blocks, who, whom, on}}
+		if on {
+			changes = append(changes, change{Follows, who, whom, false}, change{Follows, whom, who, false})
+		}
+	}
+	c.ledger.begin(changes...)
+	_, err := c.expect(want, method, "/accounts/"+who.ID+"/"+list+"/"+whom.ID, nil)
+	if errors.Is(err, errLost) {
+		c.ledger.lose(lost{changes: changes})
+	}
+	if err != nil {
+		return err
+	}
+	c.ledger.settle(want == http.StatusNoContent, changes...)
+	if want == http.StatusForbidden {
+		kind = "refused " + kind
+	}
+	c.run.count(kind)
+	return c.see(who)
+}
+
+func (c *client) register() error {
+	c.life.RLock()
+	defer c.life.RUnlock()
+	if c.rand.IntN(2) == 0 { // a known one: nothing changes
+		_, err := c.expect(http.StatusOK, http.MethodPut, "/accounts/"+c.mine().ID, nil)
+		return err
+	}
+	c.run.count("register")
+	c.count++
+	return c.newAccount(fmt.Sprintf("%s-%d", c.name, c.count))
+}
+
+func (c *client) newAccount(id string) error {
+	a := &Account{ID: id}
+	_, err := c.expect(http.StatusCreated, http.MethodPut, "/accounts/"+id, map[string]string{"name": "of " + c.name})
+	if errors.Is(err, errLost) {
+		c.ledger.lose(lost{register: a})
+	}
+	if err == nil {
+		c.own = append(c.own, c.ledger.addAccount(id))
+	}
+	return err
+}
+
+// closeAccount closes an account; half of the time somebody new takes its id.
+func (c *client) closeAccount() error {
+	if len(c.own) < 3 {
+		return nil
+	}
+	c.life.Lock()
+	defer c.life.Unlock()
+	i := c.rand.IntN(len(c.own))
+	a := c.own[i]
+	if a == c.run.star {
+		return nil
+	}
+	c.own = slices.Delete(c.own, i, i+1) // also if the answer is lost: it may be closed then
+	c.ledger.leave(a)
+	_, err := c.expect(http.StatusAccepted, http.MethodDelete, "/accounts/"+a.ID, nil)
+	if errors.Is(err, errLost) {
+		c.ledger.lose(lost{closed: a})
+	}
+	if err != nil {
+		return err
+	}
+	c.ledger.close(a)
+	c.run.count("close")
+	if c.rand.IntN(2) == 0 {
+		return nil
+	}
+	c.run.count("register again")
+	return c.newAccount(a.ID)
+}

@@ -1,0 +1,302 @@
+package e2e
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+)
+
+// binary is the program, built once for all tests.
+var binary string
+
+func TestMain(m *testing.M) {
+	dir, err := os.MkdirTemp("", "freshet-e2e-")
+	if err == nil {
+		binary = filepath.Join(dir, "freshet")
+		err = build(binary)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	goleak.VerifyTestMain(m, goleak.Cleanup(func(code int) {
+		if err := os.RemoveAll(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(code)
+	}))
+}
+
+func build(to string) error {
+	args := []string{"build", "-o", to}
+	if raced() {
+		args = append(args, "-race")
+	}
+	out, err := exec.Command("go", append(args, "freshet/cmd/freshet")...).CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("build the program: %w\n%s", err, out)
+	}
+	return nil
+}
+
+func raced() bool { return os.Getenv("FRESHET_E2E_RACE") == "1" }
+
+// patience is how long a test waits for what should happen soon.
+func patience() time.Duration {
+	if raced() {
+		return 2 * time.Minute
+	}
+	return 30 * time.Second
+}
+
+// await waits until cond is true. cond says what it sees, for the message of a failure.
+func await(t *testing.T, what string, cond func() (bool, string)) {
+	t.Helper()
+	deadline := time.Now().Add(patience())
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		ok, seen := cond()
+		if ok {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s: not after %s; last seen: %s", what, patience(), seen)
+		}
+		<-tick.C
+	}
+}
+
+// process is the program in a process of its own.
+type process struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	log    string // the file that its standard error goes to
+	begun  time.Time
+	listen string // the address of the API, known before it listens
+
+	mu     sync.Mutex
+	stdout strings.Builder
+	output sync.WaitGroup
+	silent atomic.Bool // the standard output is closed: the process has ended
+
+	ready  atomic.Bool
+	killed atomic.Bool // set before the signal
+	ended  bool
+
+	admin, kafka, redis string
+}
+
+var announced = regexp.MustCompile(
+	`(?s)API +(http://\S+)/v1.*operators +(http://\S+)/readyz.*Kafka +(\S+)\n.*Redis +(\S+)\n.*Ctrl-C`)
+
+// launch starts `freshet dev` and does not wait until it is ready.
+func launch(t *testing.T, listen string, flags ...string) *process {
+	t.Helper()
+	args := append([]string{
+		"dev", "--listen", listen, "--admin", "127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--redis-listen", "127.0.0.1:0",
+	}, flags...)
+	return execute(t, listen, args...)
+}
+
+// start launches a process with ports of its own and waits until it is ready.
+func start(t *testing.T, flags ...string) *process {
+	t.Helper()
+	p := launch(t, freePort(t), flags...)
+	p.awaitReady()
+	return p
+}
+
+func execute(t *testing.T, listen string, args ...string) *process {
+	t.Helper()
+	log, err := os.CreateTemp(t.TempDir(), "stderr-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{t: t, cmd: exec.Command(binary, args...), log: log.Name(), begun: time.Now(), listen: listen}
+	p.cmd.Stderr = log
+	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := p.cmd.StdoutPipe()
+	if err == nil {
+		err = p.cmd.Start()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	p.output.Go(func() { p.read(out) })
+	t.Cleanup(p.cleanUp)
+	return p
+}
+
+func (p *process) read(out io.Reader) {
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		p.mu.Lock()
+		p.stdout.WriteString(lines.Text() + "\n")
+		p.mu.Unlock()
+	}
+	p.silent.Store(true)
+}
+
+func (p *process) printed() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stdout.String()
+}
+
+func (p *process) awaitReady() {
+	p.t.Helper()
+	await(p.t, "the process is ready", func() (bool, string) {
+		found := announced.FindStringSubmatch(p.printed())
+		if found == nil {
+			if p.silent.Load() {
+				p.t.Fatalf("the process has ended: %s", p.stderr())
+			}
+			return false, p.printed() + p.stderr()
+		}
+		p.admin, p.kafka, p.redis = found[2], found[3], found[4]
+		return found[1] == p.url(), p.printed()
+	})
+	p.ready.Store(true)
+}
+
+func (p *process) url() string { return "http://" + p.listen }
+
+func (p *process) stderr() string {
+	text, err := os.ReadFile(p.log)
+	if err != nil {
+		p.t.Error(err)
+	}
+	return string(text)
+}
+
+// kill ends the process at once and proves that it was a signal that ended it.
+func (p *process) kill() {
+	p.t.Helper()
+	p.killed.Store(true)
+	if err := p.cmd.Process.Kill(); err != nil {
+		p.t.Errorf("kill the process: %v", err)
+	}
+	p.wait()
+	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
+	if !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {
+		p.t.Errorf("the process was to be killed, and ended with %s", p.cmd.ProcessState)
+	}
+}
+
+// stop ends the process as Ctrl-C does, and returns how long that took.
+func (p *process) stop() time.Duration {
+	p.t.Helper()
+	begun := time.Now()
+	p.killed.Store(true)
+	if err := p.cmd.Process.Signal(os.Interrupt); err != nil {
+		p.t.Errorf("interrupt the process: %v", err)
+	}
+	if code := p.wait(); code != 0 {
+		p.t.Errorf("after Ctrl-C the exit code is %d, want 0\n%s", code, p.tail())
+	}
+	return time.Since(begun)
+}
+
+// wait waits until the process has ended, and returns its exit code, -1 after a signal.
+func (p *process) wait() int {
+	p.t.Helper()
+	timer := time.AfterFunc(patience(), func() {
+		p.t.Errorf("the process does not end")
+		_ = p.cmd.Process.Signal(syscall.SIGQUIT) // its goroutines are in the log then
+	})
+	defer timer.Stop()
+	p.output.Wait()  // before Wait, which closes the pipe
+	_ = p.cmd.Wait() // what it says is in the state
+	p.ended = true
+	return p.cmd.ProcessState.ExitCode()
+}
+
+var troubles = regexp.MustCompile(`(?m)^(panic: |fatal error: |WARNING: DATA RACE|.*level=ERROR).*$`)
+
+// cleanUp ends the process, and looks for what no run should have in its log.
+func (p *process) cleanUp() {
+	if !p.ended {
+		p.killed.Store(true)
+		_ = p.cmd.Process.Kill()
+		p.wait()
+	}
+	if found := troubles.FindString(p.stderr()); found != "" {
+		p.t.Errorf("the log has: %s", found)
+	}
+	if p.t.Failed() {
+		p.t.Logf("the end of the log of process %d:\n%s", p.cmd.Process.Pid, p.tail())
+	}
+}
+
+// tail is the end of the log, without the requests that came too early.
+func (p *process) tail() string {
+	var text strings.Builder
+	for line := range strings.Lines(p.stderr()) {
+		if !strings.Contains(line, "status=503") {
+			text.WriteString(line)
+		}
+	}
+	return text.String()[max(0, text.Len()-8000):]
+}
+
+// tool runs a command that ends by itself.
+func tool(t *testing.T, args ...string) (code int, output string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
+	defer cancel()
+	cmd := exec.CommandContext(ctx, binary, args...)
+	out, err := cmd.CombinedOutput()
+	if cmd.ProcessState == nil || !cmd.ProcessState.Exited() {
+		t.Fatalf("freshet %v: %v\n%s", args, err, out)
+	}
+	return cmd.ProcessState.ExitCode(), string(out)
+}
+
+// logged is the lines of the log that name something.
+func (p *process) logged(what string) string {
+	var text strings.Builder
+	for line := range strings.Lines(p.stderr()) {
+		if strings.Contains(line, what) {
+			text.WriteString(line)
+		}
+	}
+	return text.String()
+}
+
+// freePort is an address that nothing listens on. It is outside of the range from which the system takes the ports of
+// outgoing connections, so it stays free while a process is restarted.
+func freePort(t *testing.T) string {
+	t.Helper()
+	for range 100 {
+		address := "127.0.0.1:" + strconv.Itoa(20_000+rand.IntN(10_000))
+		l, err := new(net.ListenConfig).Listen(context.Background(), "tcp", address)
+		if err != nil {
+			continue
+		}
+		if err := l.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return address
+	}
+	t.Fatal("no free port found")
+	return ""
+}
