@@ -94,7 +94,8 @@ func TestReadme(t *testing.T) {
 	s := makeRun(t)
 
 	binary := filepath.Join(t.TempDir(), "freshet")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/freshet").CombinedOutput(); err != nil {
+	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/freshet")
+	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
 	// The same commands, at the addresses of this run.

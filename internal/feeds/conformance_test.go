@@ -78,7 +78,7 @@ func realRedis(t *testing.T) *feeds.Redis {
 		}
 		program = found
 	}
-	dir, err := os.MkdirTemp("", "redis") // t.TempDir can be too long for the name of a socket
+	dir, err := os.MkdirTemp("", "redis") //nolint:usetesting // t.TempDir can be too long for the name of a socket
 	if err != nil {
 		t.Fatal(err)
 	}

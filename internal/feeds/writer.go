@@ -416,6 +416,9 @@ func (w *Writer) serve(ctx context.Context, r recoverRequest) {
 
 // recover runs the flusher's Recover. A session that is running goes back if it has to.
 func (w *Writer) recover(ctx context.Context, at Positions, running bool) (Decision, error) {
+	if session, _ := w.cfg.Inputs.Finished(); running && session != 0 {
+		w.session = session // it may be younger than the last note, and its positions are worth as little
+	}
 	d, err := w.flusher.Recover(ctx, int64(w.session), at, w.cfg.Inputs.Ends)
 	if err != nil {
 		return Decision{}, err

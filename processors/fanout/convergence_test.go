@@ -10,7 +10,9 @@ import (
 )
 
 // population is accounts whose paths part early and some whose paths part late.
-var population = slices.Concat(onBranches(8, 3, 1), onBranches(4, 3), onBranches(1, 0), onBranches(2, 5), onBranches(1, 6))
+var population = slices.Concat(
+	onBranches(8, 3, 1), onBranches(4, 3), onBranches(1, 0), onBranches(2, 5), onBranches(1, 6),
+)
 
 func drawNetwork(t *rapid.T) *network {
 	return newNetwork(t, rapid.IntRange(1, 4).Draw(t, "page size"), rapid.Uint64().Draw(t, "seed"))

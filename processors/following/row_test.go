@@ -92,7 +92,8 @@ func TestApplyNewEvents(t *testing.T) {
 		{
 			"an unfollow stays until it is applied", follows, event(Unfollow, 6, 5, 7),
 			freshet.Following{Version: 3, Next: 7, Relations: relations{
-				{Account: 5, Version: VersionOf(6)}, {Account: 7, Version: VersionOf(6)}, {Account: 9, Version: VersionOf(4), Follows: true},
+				{Account: 5, Version: VersionOf(6)}, {Account: 7, Version: VersionOf(6)},
+				{Account: 9, Version: VersionOf(4), Follows: true},
 			}},
 			[]Statement{says(5, false, 6), says(7, false, 6)},
 		},

@@ -50,7 +50,6 @@ type comparison struct {
 	a, b   feeds.Conn
 	step   int
 	// What the operations so far have shown, for those to come.
-	tokens      []string
 	counters    map[string]int64
 	generations []string
 	logs, boxes [][]byte
