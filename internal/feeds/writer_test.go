@@ -268,7 +268,8 @@ func TestWriterLetsEndedSessionsGo(t *testing.T) {
 }
 
 func TestWriterBoundsWhatWaits(t *testing.T) {
-	f := newFixture(t, func(c *WriterConfig) { c.MaxEntries = 3 })
+	// No notes: the first failure has to be that of a flush, which has taken the first batch.
+	f := newFixture(t, func(c *WriterConfig) { c.MaxEntries, c.NoteEvery = 3, time.Hour })
 	f.mini.SetError("LOADING not yet")
 	first := f.add(t.Context(), 11, 1, 2, 3)
 	f.await("the first flush is tried", func() bool { return f.writer.Err() != nil })
