@@ -69,6 +69,10 @@ func (n Names) Loop(g Group) string { return n.Group(g) + "-loop" }
 // Forever is a retention without a limit.
 const Forever time.Duration = -1
 
+// MinCompactionLag is how long brokers leave the records of a compacted topic alone: long enough for the owner of a
+// table to notice a record that a process wrote which had lost the table, and to write its own row again.
+const MinCompactionLag = 24 * time.Hour
+
 // TopicSpec is what a topic must be like in Kafka.
 type TopicSpec struct {
 	Name       string
@@ -108,6 +112,7 @@ func (n Names) TopicSpecs(partitions int32, postsRetention time.Duration) []Topi
 		nodes,
 		stream(n.Loop(DirectoryGroup), WeekRetention),
 		compacted(n.Table(DirectoryGroup)),
+		stream(n.Loop(FollowingGroup), WeekRetention),
 		compacted(n.Table(FollowingGroup)),
 		stream(n.Loop(FanoutGroup), WeekRetention),
 		compacted(n.Table(FanoutGroup)),

@@ -36,7 +36,11 @@ func openTable(
 	brokers []string, topic string, codec goka.Codec, changed func(string), s kafka.ViewSettings,
 ) (*table, error) {
 	t := &table{ready: make(chan struct{}), changed: changed}
-	opts := append(t.clients.options(s), goka.WithViewCallback(t.updated))
+	update := goka.UpdateCallback(t.updated)
+	if s.Update != nil {
+		update = s.Update(update)
+	}
+	opts := append(t.clients.options(s), goka.WithViewCallback(update))
 	view, err := goka.NewView(brokers, goka.Table(topic), codec, opts...)
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open a view of %s at %v: %w", topic, brokers, err), t.clients.close())

@@ -16,6 +16,7 @@ import (
 	"freshet/emitters"
 	"freshet/internal/config"
 	"freshet/internal/kafka"
+	"freshet/internal/tables"
 	"freshet/processors/archive"
 	"freshet/processors/directory"
 	"freshet/processors/fanout"
@@ -26,10 +27,14 @@ import (
 // assemble lists the parts of the roles, in the order of starting.
 func (a *App) assemble() error {
 	if a.cfg.Has(config.Directory) {
-		a.table(freshet.DirectoryGroup, directory.New)
+		if err := a.table(freshet.DirectoryGroup, directory.New); err != nil {
+			return err
+		}
 	}
 	if a.cfg.Has(config.Following) {
-		a.table(freshet.FollowingGroup, following.New)
+		if err := a.table(freshet.FollowingGroup, following.New); err != nil {
+			return err
+		}
 	}
 	if a.cfg.Has(config.Archive) {
 		if err := a.archive(); err != nil {
@@ -56,15 +61,21 @@ func (a *App) add(name string, run func(ctx context.Context) error) {
 func (a *App) table(
 	name freshet.Group,
 	build func(brokers []string, names freshet.Names, opts ...goka.ProcessorOption) (*goka.Processor, error),
-) {
+) error {
 	names, brokers, part := a.cfg.Names(), a.servers.brokers, string(name)
 	group := kafka.NewGroup(kafka.GroupConfig{Name: names.Group(name), Brokers: brokers, Logger: a.log})
 	a.groups[names.Group(name)] = group
-	settings := a.settings(name)
-	settings.Group = group
-	var sweeper *kafka.Sweeper
+	table := a.servers.tables.Processor(goka.Group(names.Group(name)), a.cfg.Partitions)
+	settings := kafka.ProcessorSettings{
+		Group: group, Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer, Logger: a.log,
+	}
+	beside := []func(context.Context) error{table.Watch}
 	if name == freshet.FollowingGroup {
-		sweeper = kafka.NewSweeper(a.log)
+		sweeper, err := a.followingSweeper(table)
+		if err != nil {
+			return err
+		}
+		beside = append(beside, sweeper.Run)
 	}
 	a.add(part, func(ctx context.Context) error {
 		return kafka.Supervise(ctx, part, a.log, func(ctx context.Context) error {
@@ -72,17 +83,24 @@ func (a *App) table(
 			if err != nil {
 				return err
 			}
-			return kafka.RunProcessor(ctx, p, func() { a.health.Running(part) }, sweeper)
+			return kafka.RunProcessor(ctx, p, func() { a.health.Running(part) }, beside...)
 		}, kafka.SuperviseOptions{Health: a.health})
 	})
+	return nil
 }
 
-func (a *App) settings(group freshet.Group) kafka.ProcessorSettings {
-	return kafka.ProcessorSettings{
-		Storage:      a.servers.tables.ProcessorBuilder(goka.Group(a.cfg.Names().Group(group))),
-		WrapProducer: a.servers.tables.WrapProducer,
-		Logger:       a.log,
+// followingSweeper has following state its relations again, all of them in a day.
+func (a *App) followingSweeper(table tables.Holder) (*kafka.Sweeper, error) {
+	turns, err := kafka.NewEmitter(a.servers.brokers, "following-turns", nil,
+		a.cfg.Names().Loop(freshet.FollowingGroup), following.LoopCodec)
+	if err != nil {
+		return nil, err
 	}
+	a.servers.onClose(turns.Finish)
+	return &kafka.Sweeper{
+		Keys: table.Keys, Logger: a.log,
+		Send: func(key string) (*goka.Promise, error) { return turns.Emit(key, following.Turn()) },
+	}, nil
 }
 
 func (a *App) archive() error {
@@ -103,7 +121,8 @@ func (a *App) fanout() error {
 	member, err := fanout.New(fanout.Config{
 		Brokers: a.servers.brokers, Names: a.cfg.Names(), Conn: a.servers.conn, Layout: a.cfg.Layout(),
 		Store: a.servers.store, Tree: fanout.Tree{PageSize: a.cfg.PageSize},
-		Settings: a.settings(freshet.FanoutGroup), Logger: a.log, Health: a.health,
+		Settings: kafka.ProcessorSettings{Logger: a.log}, Tables: a.servers.tables, Partitions: a.cfg.Partitions,
+		Logger: a.log, Health: a.health,
 	})
 	if err != nil {
 		return err
@@ -118,8 +137,9 @@ func (a *App) fanout() error {
 // its number for post ids.
 func (a *App) api() error {
 	names, brokers := a.cfg.Names(), a.servers.brokers
+	local := a.servers.tables.View("api")
 	settings := func(name string) kafka.ViewSettings {
-		return kafka.ViewSettings{ClientID: "view-" + name, Storage: a.servers.tables.ViewBuilder("api"), Logger: a.log}
+		return kafka.ViewSettings{ClientID: "view-" + name, Storage: local.Builder, Update: local.Update, Logger: a.log}
 	}
 	accounts, err := views.NewAccounts(brokers, names, settings("accounts"))
 	if err != nil {

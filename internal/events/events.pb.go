@@ -843,6 +843,7 @@ type FanoutLoop struct {
 	//	*FanoutLoop_Follower
 	//	*FanoutLoop_Deliver
 	//	*FanoutLoop_Subtotal
+	//	*FanoutLoop_Turn
 	Message       isFanoutLoop_Message `protobuf_oneof:"message"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -912,6 +913,15 @@ func (x *FanoutLoop) GetSubtotal() *Subtotal {
 	return nil
 }
 
+func (x *FanoutLoop) GetTurn() *Turn {
+	if x != nil {
+		if x, ok := x.Message.(*FanoutLoop_Turn); ok {
+			return x.Turn
+		}
+	}
+	return nil
+}
+
 type isFanoutLoop_Message interface {
 	isFanoutLoop_Message()
 }
@@ -928,11 +938,121 @@ type FanoutLoop_Subtotal struct {
 	Subtotal *Subtotal `protobuf:"bytes,3,opt,name=subtotal,proto3,oneof"`
 }
 
+type FanoutLoop_Turn struct {
+	Turn *Turn `protobuf:"bytes,4,opt,name=turn,proto3,oneof"`
+}
+
 func (*FanoutLoop_Follower) isFanoutLoop_Message() {}
 
 func (*FanoutLoop_Deliver) isFanoutLoop_Message() {}
 
 func (*FanoutLoop_Subtotal) isFanoutLoop_Message() {}
+
+func (*FanoutLoop_Turn) isFanoutLoop_Message() {}
+
+// FollowingLoop is a record of following's loop, keyed by follower.
+type FollowingLoop struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Message:
+	//
+	//	*FollowingLoop_Turn
+	Message       isFollowingLoop_Message `protobuf_oneof:"message"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *FollowingLoop) Reset() {
+	*x = FollowingLoop{}
+	mi := &file_internal_events_events_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *FollowingLoop) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*FollowingLoop) ProtoMessage() {}
+
+func (x *FollowingLoop) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_events_events_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use FollowingLoop.ProtoReflect.Descriptor instead.
+func (*FollowingLoop) Descriptor() ([]byte, []int) {
+	return file_internal_events_events_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *FollowingLoop) GetMessage() isFollowingLoop_Message {
+	if x != nil {
+		return x.Message
+	}
+	return nil
+}
+
+func (x *FollowingLoop) GetTurn() *Turn {
+	if x != nil {
+		if x, ok := x.Message.(*FollowingLoop_Turn); ok {
+			return x.Turn
+		}
+	}
+	return nil
+}
+
+type isFollowingLoop_Message interface {
+	isFollowingLoop_Message()
+}
+
+type FollowingLoop_Turn struct {
+	Turn *Turn `protobuf:"bytes,1,opt,name=turn,proto3,oneof"`
+}
+
+func (*FollowingLoop_Turn) isFollowingLoop_Message() {}
+
+// Turn is the turn of a row in a sweep: what it says is stated again.
+type Turn struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Turn) Reset() {
+	*x = Turn{}
+	mi := &file_internal_events_events_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Turn) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Turn) ProtoMessage() {}
+
+func (x *Turn) ProtoReflect() protoreflect.Message {
+	mi := &file_internal_events_events_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Turn.ProtoReflect.Descriptor instead.
+func (*Turn) Descriptor() ([]byte, []int) {
+	return file_internal_events_events_proto_rawDescGZIP(), []int{11}
+}
 
 // Deliver hands a post down to a node.
 type Deliver struct {
@@ -944,7 +1064,7 @@ type Deliver struct {
 
 func (x *Deliver) Reset() {
 	*x = Deliver{}
-	mi := &file_internal_events_events_proto_msgTypes[10]
+	mi := &file_internal_events_events_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -956,7 +1076,7 @@ func (x *Deliver) String() string {
 func (*Deliver) ProtoMessage() {}
 
 func (x *Deliver) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_events_events_proto_msgTypes[10]
+	mi := &file_internal_events_events_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -969,7 +1089,7 @@ func (x *Deliver) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Deliver.ProtoReflect.Descriptor instead.
 func (*Deliver) Descriptor() ([]byte, []int) {
-	return file_internal_events_events_proto_rawDescGZIP(), []int{10}
+	return file_internal_events_events_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Deliver) GetPost() uint64 {
@@ -990,7 +1110,7 @@ type Subtotal struct {
 
 func (x *Subtotal) Reset() {
 	*x = Subtotal{}
-	mi := &file_internal_events_events_proto_msgTypes[11]
+	mi := &file_internal_events_events_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1002,7 +1122,7 @@ func (x *Subtotal) String() string {
 func (*Subtotal) ProtoMessage() {}
 
 func (x *Subtotal) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_events_events_proto_msgTypes[11]
+	mi := &file_internal_events_events_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1015,7 +1135,7 @@ func (x *Subtotal) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Subtotal.ProtoReflect.Descriptor instead.
 func (*Subtotal) Descriptor() ([]byte, []int) {
-	return file_internal_events_events_proto_rawDescGZIP(), []int{11}
+	return file_internal_events_events_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Subtotal) GetChild() uint32 {
@@ -1052,7 +1172,7 @@ type TreeNode struct {
 
 func (x *TreeNode) Reset() {
 	*x = TreeNode{}
-	mi := &file_internal_events_events_proto_msgTypes[12]
+	mi := &file_internal_events_events_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1064,7 +1184,7 @@ func (x *TreeNode) String() string {
 func (*TreeNode) ProtoMessage() {}
 
 func (x *TreeNode) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_events_events_proto_msgTypes[12]
+	mi := &file_internal_events_events_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1077,7 +1197,7 @@ func (x *TreeNode) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TreeNode.ProtoReflect.Descriptor instead.
 func (*TreeNode) Descriptor() ([]byte, []int) {
-	return file_internal_events_events_proto_rawDescGZIP(), []int{12}
+	return file_internal_events_events_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *TreeNode) GetFollowers() []byte {
@@ -1133,7 +1253,7 @@ type Stats struct {
 
 func (x *Stats) Reset() {
 	*x = Stats{}
-	mi := &file_internal_events_events_proto_msgTypes[13]
+	mi := &file_internal_events_events_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1265,7 @@ func (x *Stats) String() string {
 func (*Stats) ProtoMessage() {}
 
 func (x *Stats) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_events_events_proto_msgTypes[13]
+	mi := &file_internal_events_events_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1158,7 +1278,7 @@ func (x *Stats) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Stats.ProtoReflect.Descriptor instead.
 func (*Stats) Descriptor() ([]byte, []int) {
-	return file_internal_events_events_proto_rawDescGZIP(), []int{13}
+	return file_internal_events_events_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Stats) GetFollowers() uint64 {
@@ -1186,7 +1306,7 @@ type Tier struct {
 
 func (x *Tier) Reset() {
 	*x = Tier{}
-	mi := &file_internal_events_events_proto_msgTypes[14]
+	mi := &file_internal_events_events_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1198,7 +1318,7 @@ func (x *Tier) String() string {
 func (*Tier) ProtoMessage() {}
 
 func (x *Tier) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_events_events_proto_msgTypes[14]
+	mi := &file_internal_events_events_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1211,7 +1331,7 @@ func (x *Tier) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Tier.ProtoReflect.Descriptor instead.
 func (*Tier) Descriptor() ([]byte, []int) {
-	return file_internal_events_events_proto_rawDescGZIP(), []int{14}
+	return file_internal_events_events_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Tier) GetPull() bool {
@@ -1242,7 +1362,7 @@ type Body struct {
 
 func (x *Body) Reset() {
 	*x = Body{}
-	mi := &file_internal_events_events_proto_msgTypes[15]
+	mi := &file_internal_events_events_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1254,7 +1374,7 @@ func (x *Body) String() string {
 func (*Body) ProtoMessage() {}
 
 func (x *Body) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_events_events_proto_msgTypes[15]
+	mi := &file_internal_events_events_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1267,7 +1387,7 @@ func (x *Body) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Body.ProtoReflect.Descriptor instead.
 func (*Body) Descriptor() ([]byte, []int) {
-	return file_internal_events_events_proto_rawDescGZIP(), []int{15}
+	return file_internal_events_events_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Body) GetAuthor() uint64 {
@@ -1316,7 +1436,7 @@ type NodeStart struct {
 
 func (x *NodeStart) Reset() {
 	*x = NodeStart{}
-	mi := &file_internal_events_events_proto_msgTypes[16]
+	mi := &file_internal_events_events_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1328,7 +1448,7 @@ func (x *NodeStart) String() string {
 func (*NodeStart) ProtoMessage() {}
 
 func (x *NodeStart) ProtoReflect() protoreflect.Message {
-	mi := &file_internal_events_events_proto_msgTypes[16]
+	mi := &file_internal_events_events_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1341,7 +1461,7 @@ func (x *NodeStart) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use NodeStart.ProtoReflect.Descriptor instead.
 func (*NodeStart) Descriptor() ([]byte, []int) {
-	return file_internal_events_events_proto_rawDescGZIP(), []int{16}
+	return file_internal_events_events_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *NodeStart) GetHost() string {
@@ -1437,13 +1557,18 @@ const file_internal_events_events_proto_rawDesc = "" +
 	"Visibility\x12\n" +
 	"\n" +
 	"\x06PUBLIC\x10\x00\x12\r\n" +
-	"\tFOLLOWERS\x10\x01\"\xb5\x01\n" +
+	"\tFOLLOWERS\x10\x01\"\xdd\x01\n" +
 	"\n" +
 	"FanoutLoop\x127\n" +
 	"\bfollower\x18\x01 \x01(\v2\x19.freshet.v1.FollowerStateH\x00R\bfollower\x12/\n" +
 	"\adeliver\x18\x02 \x01(\v2\x13.freshet.v1.DeliverH\x00R\adeliver\x122\n" +
-	"\bsubtotal\x18\x03 \x01(\v2\x14.freshet.v1.SubtotalH\x00R\bsubtotalB\t\n" +
-	"\amessage\"\x1d\n" +
+	"\bsubtotal\x18\x03 \x01(\v2\x14.freshet.v1.SubtotalH\x00R\bsubtotal\x12&\n" +
+	"\x04turn\x18\x04 \x01(\v2\x10.freshet.v1.TurnH\x00R\x04turnB\t\n" +
+	"\amessage\"B\n" +
+	"\rFollowingLoop\x12&\n" +
+	"\x04turn\x18\x01 \x01(\v2\x10.freshet.v1.TurnH\x00R\x04turnB\t\n" +
+	"\amessage\"\x06\n" +
+	"\x04Turn\"\x1d\n" +
 	"\aDeliver\x12\x12\n" +
 	"\x04post\x18\x01 \x01(\x04R\x04post\">\n" +
 	"\bSubtotal\x12\x14\n" +
@@ -1487,7 +1612,7 @@ func file_internal_events_events_proto_rawDescGZIP() []byte {
 }
 
 var file_internal_events_events_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_internal_events_events_proto_msgTypes = make([]protoimpl.MessageInfo, 17)
+var file_internal_events_events_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_internal_events_events_proto_goTypes = []any{
 	(FollowEvent_Kind)(0),     // 0: freshet.v1.FollowEvent.Kind
 	(PostEvent_Kind)(0),       // 1: freshet.v1.PostEvent.Kind
@@ -1502,27 +1627,31 @@ var file_internal_events_events_proto_goTypes = []any{
 	(*AppliedReport)(nil),     // 10: freshet.v1.AppliedReport
 	(*PostEvent)(nil),         // 11: freshet.v1.PostEvent
 	(*FanoutLoop)(nil),        // 12: freshet.v1.FanoutLoop
-	(*Deliver)(nil),           // 13: freshet.v1.Deliver
-	(*Subtotal)(nil),          // 14: freshet.v1.Subtotal
-	(*TreeNode)(nil),          // 15: freshet.v1.TreeNode
-	(*Stats)(nil),             // 16: freshet.v1.Stats
-	(*Tier)(nil),              // 17: freshet.v1.Tier
-	(*Body)(nil),              // 18: freshet.v1.Body
-	(*NodeStart)(nil),         // 19: freshet.v1.NodeStart
+	(*FollowingLoop)(nil),     // 13: freshet.v1.FollowingLoop
+	(*Turn)(nil),              // 14: freshet.v1.Turn
+	(*Deliver)(nil),           // 15: freshet.v1.Deliver
+	(*Subtotal)(nil),          // 16: freshet.v1.Subtotal
+	(*TreeNode)(nil),          // 17: freshet.v1.TreeNode
+	(*Stats)(nil),             // 18: freshet.v1.Stats
+	(*Tier)(nil),              // 19: freshet.v1.Tier
+	(*Body)(nil),              // 20: freshet.v1.Body
+	(*NodeStart)(nil),         // 21: freshet.v1.NodeStart
 }
 var file_internal_events_events_proto_depIdxs = []int32{
 	0,  // 0: freshet.v1.FollowEvent.kind:type_name -> freshet.v1.FollowEvent.Kind
 	1,  // 1: freshet.v1.PostEvent.kind:type_name -> freshet.v1.PostEvent.Kind
 	2,  // 2: freshet.v1.PostEvent.visibility:type_name -> freshet.v1.PostEvent.Visibility
 	9,  // 3: freshet.v1.FanoutLoop.follower:type_name -> freshet.v1.FollowerState
-	13, // 4: freshet.v1.FanoutLoop.deliver:type_name -> freshet.v1.Deliver
-	14, // 5: freshet.v1.FanoutLoop.subtotal:type_name -> freshet.v1.Subtotal
-	2,  // 6: freshet.v1.Body.visibility:type_name -> freshet.v1.PostEvent.Visibility
-	7,  // [7:7] is the sub-list for method output_type
-	7,  // [7:7] is the sub-list for method input_type
-	7,  // [7:7] is the sub-list for extension type_name
-	7,  // [7:7] is the sub-list for extension extendee
-	0,  // [0:7] is the sub-list for field type_name
+	15, // 4: freshet.v1.FanoutLoop.deliver:type_name -> freshet.v1.Deliver
+	16, // 5: freshet.v1.FanoutLoop.subtotal:type_name -> freshet.v1.Subtotal
+	14, // 6: freshet.v1.FanoutLoop.turn:type_name -> freshet.v1.Turn
+	14, // 7: freshet.v1.FollowingLoop.turn:type_name -> freshet.v1.Turn
+	2,  // 8: freshet.v1.Body.visibility:type_name -> freshet.v1.PostEvent.Visibility
+	9,  // [9:9] is the sub-list for method output_type
+	9,  // [9:9] is the sub-list for method input_type
+	9,  // [9:9] is the sub-list for extension type_name
+	9,  // [9:9] is the sub-list for extension extendee
+	0,  // [0:9] is the sub-list for field type_name
 }
 
 func init() { file_internal_events_events_proto_init() }
@@ -1535,6 +1664,10 @@ func file_internal_events_events_proto_init() {
 		(*FanoutLoop_Follower)(nil),
 		(*FanoutLoop_Deliver)(nil),
 		(*FanoutLoop_Subtotal)(nil),
+		(*FanoutLoop_Turn)(nil),
+	}
+	file_internal_events_events_proto_msgTypes[10].OneofWrappers = []any{
+		(*FollowingLoop_Turn)(nil),
 	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
@@ -1542,7 +1675,7 @@ func file_internal_events_events_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_internal_events_events_proto_rawDesc), len(file_internal_events_events_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   17,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -61,7 +61,13 @@ var fixtures = map[string]proto.Message{
 	}},
 	"FanoutLoop-deliver":  &FanoutLoop{Message: &FanoutLoop_Deliver{Deliver: &Deliver{Post: 1<<62 | 5}}},
 	"FanoutLoop-subtotal": &FanoutLoop{Message: &FanoutLoop_Subtotal{Subtotal: &Subtotal{Child: 7, Followers: 930}}},
+	"FanoutLoop-turn":     &FanoutLoop{Message: &FanoutLoop_Turn{Turn: &Turn{}}},
 	"FanoutLoop-empty":    &FanoutLoop{},
+
+	"FollowingLoop":       &FollowingLoop{Message: &FollowingLoop_Turn{Turn: &Turn{}}},
+	"FollowingLoop-empty": &FollowingLoop{},
+
+	"Turn-empty": &Turn{},
 
 	"Deliver":       &Deliver{Post: 1<<62 | 5},
 	"Deliver-empty": &Deliver{},

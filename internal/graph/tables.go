@@ -36,9 +36,10 @@ func openCopies(ctx context.Context, brokers []string, names freshet.Names,
 	if err != nil {
 		return nil, errors.Join(err, remove())
 	}
+	own := local.View("import")
 	settings := func(name string) kafka.ViewSettings {
 		return kafka.ViewSettings{
-			ClientID: "import-" + name, Config: config, Storage: local.ViewBuilder("import"), Logger: log,
+			ClientID: "import-" + name, Config: config, Storage: own.Builder, Update: own.Update, Logger: log,
 		}
 	}
 	// One after the other, because a view that was opened has to run to be closed.

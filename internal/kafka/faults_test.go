@@ -78,7 +78,7 @@ func TestOptions(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	ready := make(chan struct{})
-	go func() { ended <- RunProcessor(ctx, p, func() { close(ready) }, nil) }()
+	go func() { ended <- RunProcessor(ctx, p, func() { close(ready) }) }()
 	go func() { ended <- view.Run(ctx) }()
 	<-ready
 	if !wrapped.Load() {

@@ -288,7 +288,7 @@ func TestFollowUps(t *testing.T) {
 	defer cancel()
 	var result error
 	var running sync.WaitGroup
-	running.Go(func() { result = RunProcessor(ctx, p, nil, nil) })
+	running.Go(func() { result = RunProcessor(ctx, p, nil) })
 	await(t, "tables written", func() bool { return acks.count() == 5 })
 	if n := ran(); n != 0 {
 		t.Errorf("%d follow-ups before the acknowledgements of the table", n)

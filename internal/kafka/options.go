@@ -27,6 +27,8 @@ type ProcessorSettings struct {
 	Group *Group
 	// Storage keeps the tables; nil is for a processor without any.
 	Storage storage.Builder
+	// Update, unless nil, is told of the records that are read back from the table's changelog.
+	Update goka.UpdateCallback
 	// WrapProducer, unless nil, is given the processor's producer and returns the one that goka uses.
 	WrapProducer func(goka.Producer) goka.Producer
 	// Logger is slog.Default() if nil.
@@ -54,6 +56,9 @@ func ProcessorOptions(s ProcessorSettings) []goka.ProcessorOption {
 	if s.Storage != nil {
 		opts = append(opts, goka.WithStorageBuilder(s.Storage))
 	}
+	if s.Update != nil {
+		opts = append(opts, goka.WithUpdateCallback(s.Update))
+	}
 	return opts
 }
 
@@ -65,6 +70,8 @@ type ViewSettings struct {
 	Config func(clientID string) *sarama.Config
 	// Storage keeps the table; two views of a table on a host need different places.
 	Storage storage.Builder
+	// Update, unless nil, wraps the callback that is told of the table's records.
+	Update func(goka.UpdateCallback) goka.UpdateCallback
 	// Clients, unless nil, collects the view's clients, to be closed after its Run.
 	Clients *ViewClients
 	// Logger is slog.Default() if nil.
@@ -118,6 +125,9 @@ func ViewOptions(s ViewSettings) []goka.ViewOption {
 	}
 	if s.Storage != nil {
 		opts = append(opts, goka.WithViewStorageBuilder(s.Storage))
+	}
+	if s.Update != nil {
+		opts = append(opts, goka.WithViewCallback(s.Update(goka.DefaultUpdate)))
 	}
 	return opts
 }

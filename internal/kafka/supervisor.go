@@ -8,6 +8,7 @@ import (
 
 	"github.com/cenkalti/backoff/v5"
 	"github.com/lovoo/goka"
+	"golang.org/x/sync/errgroup"
 )
 
 // SuperviseOptions are the pauses of Supervise; zero values stand for the defaults.
@@ -70,27 +71,30 @@ func Supervise(ctx context.Context, name string, logger *slog.Logger, run func(c
 	return nil
 }
 
-// RunProcessor runs a processor and calls ready once, unless nil, when it has recovered its tables and consumes; from
-// then on sweeper, unless nil, sweeps its table. It returns what the processor's Run returns.
-func RunProcessor(ctx context.Context, p *goka.Processor, ready func(), sweeper *Sweeper) error {
-	waiting, stop := context.WithCancel(ctx)
-	waited := make(chan struct{})
-	go func() {
-		defer close(waited)
-		if err := p.WaitForReadyContext(waiting); err != nil || !p.Recovered() {
-			return
+// RunProcessor runs a processor and calls ready once, unless nil, when it has recovered its tables and consumes. From
+// then on it runs what is to run beside the processor, and ends the processor when one of these fails. It returns when
+// all have ended, with the first error, or what the processor's Run returns.
+func RunProcessor(ctx context.Context, p *goka.Processor, ready func(),
+	beside ...func(ctx context.Context) error) error {
+	g, ctx := errgroup.WithContext(ctx)
+	running, stop := context.WithCancel(ctx)
+	g.Go(func() error {
+		defer stop()
+		return p.Run(ctx)
+	})
+	g.Go(func() error {
+		if err := p.WaitForReadyContext(running); err != nil || !p.Recovered() {
+			return nil //nolint:nilerr // it has ended, and Run says why
 		}
 		if ready != nil {
 			ready()
 		}
-		if sweeper != nil {
-			sweeper.run(waiting, p)
+		for _, run := range beside {
+			g.Go(func() error { return run(running) })
 		}
-	}()
-	err := p.Run(ctx)
-	stop()
-	<-waited
-	return err
+		return nil
+	})
+	return g.Wait()
 }
 
 func orDefault(d, standard time.Duration) time.Duration {

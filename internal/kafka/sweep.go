@@ -2,80 +2,93 @@ package kafka
 
 import (
 	"context"
+	"fmt"
 	"hash/fnv"
 	"log/slog"
-	"sync/atomic"
 	"time"
 
 	"github.com/lovoo/goka"
 )
 
-// Sweeper goes over a processor's table in the background, a slice of the rows at a time: whatever bug or disaster has
-// left behind is then put right without anyone knowing its cause. It is for one processor at a time and goes on where
-// it was when a supervisor builds the next one.
+// Sweeper has a processor go over its rows in the background, a slice of them at a time: whatever bug or disaster has
+// left behind is then put right without anyone knowing its cause. For each row it sends the processor a message through
+// its loop topic, so that a row is dealt with in its turn, like any other message. (goka's own way, Processor.VisitAll,
+// returns before the visits under way have ended when a rebalance cuts it short, and holds the rebalance up.)
 type Sweeper struct {
-	// Every is the time between two slices, and Slices how many there are: the whole takes one times the other.
+	// Every is the time between two slices, and Slices how many there are: the whole takes one times the other. Zero
+	// values stand for DefaultSweepEvery and DefaultSweepSlices.
 	Every  time.Duration
 	Slices uint32
+	// Keys calls visit for the keys of all rows whose turn the processor can take, until visit returns an error.
+	Keys func(visit func(key string) error) error
+	// Send sends the message for a row.
+	Send func(key string) (*goka.Promise, error)
+	// Logger is slog.Default() if nil.
 	Logger *slog.Logger
-
-	next atomic.Uint32
 }
 
-// The pace of a sweep: a day for all rows.
+// The usual pace of a sweep: a day for all rows.
 const (
 	DefaultSweepEvery  = 15 * time.Minute
 	DefaultSweepSlices = 96
 )
 
-// NewSweeper makes a sweeper of the usual pace.
-func NewSweeper(logger *slog.Logger) *Sweeper {
-	return &Sweeper{Every: DefaultSweepEvery, Slices: DefaultSweepSlices, Logger: logger}
+// sweepAhead is how many messages of a sweep may be unacknowledged.
+const sweepAhead = 512
+
+// Run sweeps until ctx ends, and then returns nil. A slice that fails is logged; its rows have their turn again in the
+// next round.
+func (s *Sweeper) Run(ctx context.Context) error {
+	every, slices := s.Every, s.Slices
+	if every == 0 {
+		every = DefaultSweepEvery
+	}
+	if slices == 0 {
+		slices = DefaultSweepSlices
+	}
+	ticker := time.NewTicker(every)
+	defer ticker.Stop()
+	for slice := uint32(0); ; slice = (slice + 1) % slices {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-ticker.C:
+		}
+		if err := s.sweep(ctx, slice, slices); err != nil && ctx.Err() == nil {
+			orDefaultLogger(s.Logger).Warn("a sweep was cut short", "slice", slice, "of", slices, "error", err)
+		}
+	}
 }
 
-const sweepVisitor = "sweep"
-
-// Sweep is the edge of a processor whose rows are swept: callback is called for each row of the present slice, and may
-// read it and emit. What it returns an error for is logged, and the sweep goes on.
-func Sweep(callback func(ctx goka.Context) error) goka.Edge {
-	return goka.Visitor(sweepVisitor, func(ctx goka.Context, slice any) {
-		s, ok := slice.(sweepSlice)
-		if !ok || !s.has(ctx.Key()) {
-			return
+func (s *Sweeper) sweep(ctx context.Context, slice, slices uint32) error {
+	ahead := make(chan struct{}, sweepAhead)
+	defer func() { // every message has been answered
+		for range sweepAhead {
+			ahead <- struct{}{}
 		}
-		if err := callback(ctx); err != nil {
-			s.logger.Warn("a row is left out of the sweep", "key", ctx.Key(), "error", err)
+	}()
+	return s.Keys(func(key string) error {
+		if !inSlice(key, slice, slices) {
+			return nil
 		}
+		select {
+		case ahead <- struct{}{}:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+		promise, err := s.Send(key)
+		if err != nil {
+			<-ahead
+			return fmt.Errorf("send the row %q its turn: %w", key, err)
+		}
+		promise.Then(func(error) { <-ahead }) // its turn comes again
+		return nil
 	})
 }
 
-// sweepSlice is what a visitor is told: which rows it is about.
-type sweepSlice struct {
-	number, of uint32
-	logger     *slog.Logger
-}
-
-func (s sweepSlice) has(key string) bool {
+// inSlice spreads the rows of one partition: the low bits of the hash decide the partition.
+func inSlice(key string, slice, slices uint32) bool {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(key)) // a hash's Write never fails
-	// The low bits of the same hash decide the partition; what remains spreads the rows of one.
-	return h.Sum32()>>10%s.of == s.number
-}
-
-// run sweeps until ctx ends. A visit that a rebalance cuts short is made again by the next round.
-func (s *Sweeper) run(ctx context.Context, p *goka.Processor) {
-	ticker := time.NewTicker(s.Every)
-	defer ticker.Stop()
-	log := orDefaultLogger(s.Logger)
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-		slice := sweepSlice{number: s.next.Add(1) % s.Slices, of: s.Slices, logger: log}
-		if err := p.VisitAll(ctx, sweepVisitor, slice); err != nil && ctx.Err() == nil {
-			log.Info("a sweep was cut short", "slice", slice.number, "error", err)
-		}
-	}
+	return h.Sum32()>>10%slices == slice
 }

@@ -33,6 +33,7 @@ const (
 	cleanupSetting    = "cleanup.policy"
 	minInSyncSetting  = "min.insync.replicas"
 	uncleanSetting    = "unclean.leader.election.enable"
+	lagSetting        = "min.compaction.lag.ms"
 	partitionsSetting = "partitions"
 	replicasSetting   = "replication factor"
 )
@@ -138,12 +139,16 @@ func wantedSettings(spec freshet.TopicSpec, policy TopicPolicy) map[string]strin
 	if spec.Compacted {
 		cleanup = "compact"
 	}
-	return map[string]string{
+	settings := map[string]string{
 		retentionSetting: retention,
 		cleanupSetting:   cleanup,
 		minInSyncSetting: strconv.Itoa(policy.MinInSync),
 		uncleanSetting:   "false",
 	}
+	if spec.Compacted {
+		settings[lagSetting] = strconv.FormatInt(freshet.MinCompactionLag.Milliseconds(), 10)
+	}
+	return settings
 }
 
 func check(ctx context.Context, adm *kadm.Client, specs []freshet.TopicSpec, policy TopicPolicy) error {
@@ -206,8 +211,8 @@ func (e *TopicsError) settings(spec freshet.TopicSpec, policy TopicPolicy, found
 	wanted := wantedSettings(spec, policy)
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		value, known := values[name]
-		if !known && name == uncleanSetting {
-			continue // brokers without replication do not have it
+		if !known && (name == uncleanSetting || name == lagSetting) {
+			continue // the embedded broker, which one process has for itself, knows neither
 		}
 		if !known {
 			value = "nothing"
@@ -227,7 +232,7 @@ func (e *TopicsError) add(topic, setting, wanted, found, remedy string) {
 func explain(setting, value string) string {
 	ms, err := strconv.ParseInt(value, 10, 64)
 	switch {
-	case setting != retentionSetting || err != nil:
+	case setting != retentionSetting && setting != lagSetting || err != nil:
 		return value
 	case ms < 0:
 		return value + " (forever)"

@@ -3,6 +3,7 @@ package sim
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -10,6 +11,7 @@ import (
 	"freshet"
 	"freshet/internal/events"
 	"freshet/internal/feeds"
+	"freshet/internal/tables"
 	"freshet/processors/following"
 	"freshet/views"
 )
@@ -32,7 +34,7 @@ type view struct {
 	at      []int64
 	until   []int64 // what it has to reach before it answers
 	rows    map[string]*freshet.Following
-	fences  []fence // by partition
+	fences  []tables.Fence // by partition
 	stallTo int
 }
 
@@ -43,7 +45,7 @@ func newAPI(w *world, i int) {
 		a.busy = 0
 		if a.view == nil || w.chance(2) {
 			a.view = &view{w: w, at: make([]int64, w.partitions), rows: map[string]*freshet.Following{},
-				fences: make([]fence, w.partitions)}
+				fences: slices.Repeat([]tables.Fence{tables.NewFence()}, w.partitions)}
 		}
 		a.view.until = nil
 		for p := range w.partitions {
@@ -101,7 +103,7 @@ func (v *view) step() bool {
 		for range 1 + w.rng.IntN(3) {
 			if v.at[p] < w.followingTable.end(p) {
 				r := w.followingTable.parts[p][v.at[p]]
-				if v.fences[p].passes(w, r) {
+				if w.isRow(&v.fences[p], r) {
 					v.rows[r.key], _ = r.value.(*freshet.Following)
 				}
 				v.at[p]++

@@ -7,6 +7,7 @@ import (
 	"freshet"
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
+	"freshet/internal/tables"
 	"freshet/processors/fanout"
 	"freshet/processors/following"
 )
@@ -50,23 +51,20 @@ type host struct {
 
 // disk is a table on the host's disk.
 type disk struct {
-	rows   map[string]any
-	next   int64 // the offset in the changelog from which it has to be read
-	fenced fence
+	rows  map[string]any
+	next  int64 // the offset in the changelog from which it has to be read
+	fence tables.Fence
 }
 
-// fence is the rule by which whoever reads a table's changelog, hosts and views, passes over what a zombie wrote:
-// records name the generation of the session that wrote them, and one of a lower generation than an earlier record
-// does not count.
-type fence struct{ generation int }
+func newDisk() *disk { return &disk{rows: map[string]any{}, fence: tables.NewFence()} }
 
-func (f *fence) passes(w *world, r *record) bool {
-	if r.generation < f.generation {
+// isRow says whether whoever reads a table's changelog, a host or a view, takes this record for a row.
+func (w *world) isRow(f *tables.Fence, r *record) bool {
+	if !f.Passes(r.epoch) {
 		w.count("table: a zombie's row is passed over")
 		return w.mutated("tables without fences")
 	}
-	f.generation = r.generation
-	return true
+	return !r.fence
 }
 
 type commit struct {
@@ -90,6 +88,7 @@ type part struct {
 	s       *session
 	number  int
 	rows    map[string]any
+	epoch   int64 // where its fence lies in the changelog
 	inputs  []*input
 	holdEnd int64 // where followers has to be finished before the others are delivered
 	held    bool
@@ -135,7 +134,7 @@ func newHost(g *group, i int) {
 func (h *host) wipe() {
 	h.disk = make([]*disk, h.w.partitions)
 	for p := range h.disk {
-		h.disk[p] = &disk{rows: map[string]any{}}
+		h.disk[p] = newDisk()
 	}
 }
 
@@ -211,8 +210,13 @@ func (h *host) begin() {
 // tables back. back is how far Redis makes the session go back.
 func (s *session) prepare(back map[feeds.Input]int64) {
 	h, w := s.h, s.h.w
-	if s.over || s.generation != h.g.generation {
+	if s.over {
 		return
+	}
+	// One that has lost its partitions since it was given them does not know, but the broker takes no commit from it.
+	in := s.generation == h.g.generation
+	if !in {
+		w.count("group: a zombie takes a partition over")
 	}
 	for _, p := range s.parts {
 		for i, t := range h.g.inputs {
@@ -221,7 +225,9 @@ func (s *session) prepare(back map[feeds.Input]int64) {
 				w.count("recovery: a partition goes back")
 				w.tracef("%s goes back in %s/%d from %d to %d !", h.name, t.name, p.number, at, to)
 				at = to
-				h.g.committed[i][p.number] = at
+				if in {
+					h.g.committed[i][p.number] = at
+				}
 			}
 			p.inputs = append(p.inputs, &input{
 				part: p, index: i, topic: t, next: at, released: at, tracker: kafka.NewTracker(at, s.watermarked(t)),
@@ -238,13 +244,16 @@ func (s *session) watermarked(t *topic) bool {
 	return (t == w.posts || t == w.replays || t == w.loop) && !w.mutated("commit before watermark")
 }
 
+// recoverTable writes the fence of the new owner, and reads the changelog up to it.
 func (p *part) recoverTable() {
 	h := p.s.h
+	t := h.g.table
+	p.epoch = t.end(p.number)
+	t.append(&record{partition: p.number, at: h.w.now, epoch: p.epoch, fence: true})
 	d := h.disk[p.number]
 	p.rows = maps.Clone(d.rows)
-	log := h.g.table.parts[p.number]
-	for ; d.next < int64(len(log)); d.next++ {
-		if r := log[d.next]; d.fenced.passes(h.w, r) {
+	for log := t.parts[p.number]; d.next < int64(len(log)); d.next++ {
+		if r := log[d.next]; h.w.isRow(&d.fence, r) {
 			p.rows[r.key], d.rows[r.key] = r.value, r.value
 		}
 	}
@@ -380,15 +389,23 @@ func (m *message) set(key string, value any) {
 	h.w.tracef("%s writes row %s: %s", h.name, h.w.keyed(key), h.w.show(value))
 	var s *sent
 	s = h.producer.send(h.g.table, key, value, func(error) {
-		// Where somebody else's records lie in between, they have to be read from the changelog first.
-		if !p.s.over && h.sess == p.s && (s.offset == d.next || h.w.mutated("the disk passes over foreign rows")) {
-			d.rows[key] = value
-			d.next = s.offset + 1
-			d.fenced.generation = max(d.fenced.generation, s.generation)
+		if p.s.over || h.sess != p.s {
+			return // whether the row counts is not known, so the message is not finished
 		}
+		// Where somebody else's records lie in between, the session ends, and the next one reads them.
+		if s.offset != d.next && !h.w.mutated("foreign rows go unnoticed") {
+			h.w.count("table: an owner notices a foreign row")
+			h.w.tracef("%s finds a foreign row before its own and starts again !", h.name)
+			p.s.over = true
+			h.g.needRebalance()
+			return
+		}
+		d.rows[key] = value
+		d.next = s.offset + 1
+		d.fence.Passes(s.epoch)
 		m.done()
 	})
-	s.generation = p.s.generation
+	s.epoch = p.epoch
 }
 
 func (m *message) emit(t *topic, key string, value any) {

@@ -56,7 +56,7 @@ var Mutations = []Mutation{
 	{Name: "an edit leaves a stored post's body", Focus: "bodies", Seed: 12},
 	{Name: "table on disk ahead of the changelog", Focus: "hosts", Seed: 65},
 	{Name: "tables without fences", Focus: "zombies", Seed: 1},
-	{Name: "the disk passes over foreign rows", Focus: "zombies", Seed: 92},
+	{Name: "foreign rows go unnoticed", Focus: "zombies", Seed: 92},
 	{Name: "commits out of order", Focus: "followers", Seed: 1},
 	{
 		Name: "no outbox entry from children", Focus: "aim append outbox: follow",

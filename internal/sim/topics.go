@@ -15,14 +15,15 @@ type topic struct {
 
 // record lies in a log. Its value is one of the domain's, never changed.
 type record struct {
-	topic      *topic
-	partition  int
-	offset     int64
-	key        string
-	value      any
-	at         time.Time // when it was sent
-	generation int       // of the sender's session, in a table
-	released   bool      // fan-out has released it since the last loss that could have undone that
+	topic     *topic
+	partition int
+	offset    int64
+	key       string
+	value     any
+	at        time.Time // when it was sent
+	epoch     int64     // of its writer, in a table
+	fence     bool      // in a table: no row, but the beginning of an epoch
+	released  bool      // fan-out has released it since the last loss that could have undone that
 }
 
 func newTopic(w *world, name string) *topic {

@@ -39,8 +39,10 @@ const (
 func BenchmarkSetAndAcknowledge(b *testing.B) {
 	tables := openTables(b, b.TempDir(), vfs.Default)
 	defer func() { must(b, tables.Close()) }()
-	s := openStorage(b, tables.ProcessorBuilder("group"), table)
-	p := tables.WrapProducer(&instant{})
+	holder := tables.Processor("group", 1)
+	p := holder.WrapProducer(&instant{})
+	s := openStorage(b, holder.Builder, table)
+	s.own.epoch = 0
 	value := bytes.Repeat([]byte("v"), benchValue)
 	for b.Loop() {
 		key := fmt.Sprint(rand.IntN(benchKeys))
@@ -60,7 +62,7 @@ func BenchmarkRecovery(b *testing.B) {
 	builders := map[string]func(b *testing.B) (gokastorage.Storage, func()){
 		"pebble": func(b *testing.B) (gokastorage.Storage, func()) {
 			tables := openTables(b, b.TempDir(), vfs.Default)
-			return openStorage(b, tables.ViewBuilder("view"), table), func() { must(b, tables.Close()) }
+			return openStorage(b, tables.View("view").Builder, table), func() { must(b, tables.Close()) }
 		},
 		"goka's leveldb": func(b *testing.B) (gokastorage.Storage, func()) {
 			db, err := leveldb.OpenFile(b.TempDir(), nil)
@@ -91,7 +93,7 @@ func BenchmarkRecovery(b *testing.B) {
 func BenchmarkGet(b *testing.B) {
 	tables := openTables(b, b.TempDir(), vfs.Default)
 	defer func() { must(b, tables.Close()) }()
-	s := openStorage(b, tables.ViewBuilder("view"), table)
+	s := openStorage(b, tables.View("view").Builder, table)
 	value := bytes.Repeat([]byte("v"), benchValue)
 	for i := range 200_000 {
 		must(b, s.Set(fmt.Sprint(i), value))

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log"
 	"maps"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -115,8 +116,10 @@ func (k *kafka) run(tables *Tables) (p *goka.Processor, stop func() error) {
 	g := goka.DefineGroup(group,
 		goka.Input(input, new(codec.Bytes), func(ctx goka.Context, msg any) { ctx.SetValue(msg) }),
 		goka.Persist(new(codec.Bytes)))
+	holder := tables.Processor(group, partitions)
 	p, err := goka.NewProcessor(k.cluster.ListenAddrs(), g,
-		goka.WithStorageBuilder(tables.ProcessorBuilder(group)),
+		goka.WithStorageBuilder(holder.Builder),
+		goka.WithUpdateCallback(holder.Update(nil)),
 		goka.WithConsumerGroupBuilder(goka.ConsumerGroupBuilderWithConfig(k.config())),
 		goka.WithConsumerSaramaBuilder(k.consumers()),
 		goka.WithTopicManagerBuilder(k.managers()),
@@ -125,7 +128,7 @@ func (k *kafka) run(tables *Tables) (p *goka.Processor, stop func() error) {
 			if err != nil {
 				return nil, err
 			}
-			return tables.WrapProducer(producer), nil
+			return holder.WrapProducer(producer), nil
 		}),
 		goka.WithLogger(quiet))
 	must(k.t, err)
@@ -138,7 +141,8 @@ func (k *kafka) run(tables *Tables) (p *goka.Processor, stop func() error) {
 func (k *kafka) view(tables *Tables, name string) (v *goka.View, stop func()) {
 	k.t.Helper()
 	v, err := goka.NewView(k.cluster.ListenAddrs(), group+"-table", new(codec.Bytes),
-		goka.WithViewStorageBuilder(tables.ViewBuilder(name)),
+		goka.WithViewStorageBuilder(tables.View(name).Builder),
+		goka.WithViewCallback(tables.View(name).Update(nil)),
 		goka.WithViewConsumerSaramaBuilder(k.consumers()),
 		goka.WithViewTopicManagerBuilder(k.managers()),
 		goka.WithViewAutoReconnect(),
@@ -166,8 +170,8 @@ func (k *kafka) emit(from, to int) {
 	must(k.t, e.Finish())
 }
 
-// await waits until ok says true.
-func await(t *testing.T, what string, ok func() bool) {
+// eventually waits until ok says true.
+func eventually(t *testing.T, what string, ok func() bool) {
 	t.Helper()
 	tick := time.NewTicker(2 * time.Millisecond)
 	defer tick.Stop()
@@ -196,7 +200,9 @@ func (k *kafka) changelog() map[string]string {
 			select {
 			case msg := <-pc.Messages():
 				offset = msg.Offset
-				play(table, row{string(msg.Key), msg.Value})
+				if !strings.HasPrefix(string(msg.Key), fencePrefix) {
+					play(table, row{string(msg.Key), msg.Value})
+				}
 			case <-time.After(30 * time.Second):
 				k.t.Fatalf("partition %d of the changelog: nothing behind offset %d of %d", p, offset, end)
 			}
@@ -211,7 +217,7 @@ func stored(t *testing.T, tables *Tables, o owner) map[string]string {
 	t.Helper()
 	found := map[string]string{}
 	for p := range int32(partitions) {
-		st, err := tables.builder(o)(group+"-table", p)
+		st, err := Holder{tables: tables, owner: o}.Builder(group+"-table", p)
 		must(t, err)
 		must(t, st.Open())
 		it, err := st.Iterator()
@@ -246,7 +252,7 @@ func TestGoka(t *testing.T) {
 	p, stop := k.run(tables)
 	k.emit(0, 200)
 	first := want(0, 200)
-	await(t, "the changelog has 200 records", func() bool { return k.length() == 200 })
+	eventually(t, "the changelog has 200 rows", func() bool { return k.length() == 200+partitions })
 	k.refuse.Store(true)
 	k.emit(200, 300)
 	// The processor fails by itself; its error says why.
@@ -267,7 +273,7 @@ func TestGoka(t *testing.T) {
 	two, stopTwo := k.view(tables, "two")
 	all := want(0, 300)
 	for name, v := range map[string]*goka.View{"one": one, "two": two} {
-		await(t, "view "+name+" has everything", func() bool {
+		eventually(t, "view "+name+" has everything", func() bool {
 			for key, value := range all {
 				if got, err := v.Get(key); err != nil || got == nil || string(got.([]byte)) != value {
 					return false
@@ -292,7 +298,7 @@ func TestGoka(t *testing.T) {
 
 	tables = openTables(t, t.TempDir(), vfs.Default)
 	p, stop = k.run(tables)
-	await(t, "a processor without local data has recovered", p.Recovered)
+	eventually(t, "a processor without local data has recovered", p.Recovered)
 	must(t, stop())
 	if got := stored(t, tables, own); !maps.Equal(got, changelog) {
 		t.Errorf("recovered from nothing: got %v, want %v", got, changelog)
@@ -300,7 +306,7 @@ func TestGoka(t *testing.T) {
 	must(t, tables.Close())
 }
 
-// length is how many records the changelog has.
+// length is how many records the changelog has, of which each session has written a fence a partition.
 func (k *kafka) length() (n int64) {
 	for _, p := range k.cluster.PartitionInfos(group + "-table") {
 		n += p.HighWatermark

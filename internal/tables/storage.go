@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"log/slog"
 	"slices"
 	"sync"
 
@@ -29,7 +28,6 @@ type storage struct {
 	tables *Tables
 	place  place
 	prefix []byte
-	born   int64 // by the count of Tables.opens
 
 	mu   sync.RWMutex
 	live bool // open, and in step with its changelog
@@ -43,10 +41,15 @@ type storage struct {
 	offsetChanged bool
 	// last is the highest offset that an acknowledgement named; above it, SetOffset speaks of the changelog.
 	last int64
-	// nameless counts the acknowledgements without an offset since the last one that had it (see acknowledged).
-	nameless int64
+	// unsure are the rows acknowledged without an offset since the last one that had it (see acknowledged).
+	unsure []acknowledgement
 	// gap: somebody else wrote to the changelog, so the offset stays where it is.
 	gap bool
+	// fence is how far the changelog has been fenced, as far as it was read.
+	fence  Fence
+	warned bool // of a row that was passed over
+	// own is what only the table of a processor that writes it has; nil for all others.
+	own *ownership
 }
 
 var _ gokastorage.Storage = (*storage)(nil)
@@ -58,6 +61,7 @@ func newStorage(t *Tables, p place) *storage {
 		prefix: p.prefix(),
 		offset: none,
 		last:   none,
+		fence:  NewFence(),
 	}
 }
 
@@ -66,17 +70,28 @@ func (s *storage) Open() error {
 	if err := s.tables.register(s); err != nil {
 		return err
 	}
+	if err := s.load(); err != nil {
+		return fmt.Errorf("open %s: %w", s.place, err)
+	}
+	if err := s.takeOver(); err != nil {
+		return fmt.Errorf("fence %s off from whoever owned it before: %w", s.place, err)
+	}
+	return nil
+}
+
+func (s *storage) load() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	value, err := s.read(append(slices.Clip(s.prefix), offsetRow))
 	switch {
 	case err != nil:
-		return fmt.Errorf("open %s: %w", s.place, err)
+		return err
 	case value == nil:
-	case len(value) != 8:
-		return fmt.Errorf("open %s: the stored offset %x is not 8 bytes long", s.place, value)
+	case len(value) != 16:
+		return fmt.Errorf("the stored offset and fence %x are not 16 bytes long", value)
 	default:
 		s.offset = int64(binary.BigEndian.Uint64(value))
+		s.fence.Epoch = int64(binary.BigEndian.Uint64(value[8:]))
 	}
 	s.live, s.pending, s.acked = true, map[string][][]byte{}, map[string][]byte{}
 	return nil
@@ -85,6 +100,7 @@ func (s *storage) Open() error {
 // Close writes what is acknowledged, drops what is pending, and lets the place be opened again. Closing a storage that
 // is not open does nothing.
 func (s *storage) Close() error {
+	s.giveUp(errClosed)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	defer s.tables.unregister(s)
@@ -173,6 +189,9 @@ func (s *storage) SetOffset(offset int64) error {
 
 // MarkRecovered implements goka's Storage.
 func (s *storage) MarkRecovered() error {
+	if err := s.rewrite(); err != nil {
+		return fmt.Errorf("end the recovery of %s: %w", s.place, err)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.live {
@@ -217,8 +236,7 @@ func (s *storage) flush() error {
 		}
 	}
 	if s.offsetChanged {
-		value := binary.BigEndian.AppendUint64(nil, uint64(s.offset))
-		if err := b.Set(append(slices.Clip(s.prefix), offsetRow), value, nil); err != nil {
+		if err := b.Set(append(slices.Clip(s.prefix), offsetRow), s.bookmark(), nil); err != nil {
 			return fmt.Errorf("write %s: %w", s.place, err)
 		}
 	}
@@ -228,6 +246,16 @@ func (s *storage) flush() error {
 	clear(s.acked)
 	s.ackedBytes, s.offsetChanged = 0, false
 	return nil
+}
+
+// bookmark is the offset up to which the changelog does not have to be read again, and how far it is fenced there.
+func (s *storage) bookmark() []byte {
+	offset, fence := s.offset, s.fence
+	if s.own != nil && s.own.skipped != nil {
+		offset, fence = s.own.before, s.own.fence
+	}
+	b := binary.BigEndian.AppendUint64(nil, uint64(offset))
+	return binary.BigEndian.AppendUint64(b, uint64(fence.Epoch))
 }
 
 func (s *storage) rowKey(key string) []byte {
@@ -257,11 +285,4 @@ func (s *storage) wipe() error {
 		return fmt.Errorf("empty %s: %w", s.place, err)
 	}
 	return nil
-}
-
-// noteGap is called once for a storage, at the first offset that is missing.
-func (s *storage) noteGap(offset int64) {
-	s.gap = true
-	slog.Warn("a record in a changelog was written by somebody else; the next start reads the changelog again from here",
-		"table", s.place.String(), "held up to", s.offset, "acknowledged", offset)
 }

@@ -164,7 +164,7 @@ func TestAnswersAsLevelDB(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			tables := openTables(t, t.TempDir(), vfs.Default)
 			defer func() { must(t, tables.Close()) }()
-			ours, theirs := openStorage(t, tables.ViewBuilder("view"), "rows"), openLevelDB(t)
+			ours, theirs := openStorage(t, tables.View("view").Builder, "rows"), openLevelDB(t)
 			defer func() { must(t, theirs.Close()) }()
 			for i, step := range test.steps {
 				if got, want := step(t, ours), step(t, theirs); got != want {
@@ -178,7 +178,7 @@ func TestAnswersAsLevelDB(t *testing.T) {
 func TestIteratorAtItsEnds(t *testing.T) {
 	tables := openTables(t, "tables", vfs.NewMem())
 	defer func() { must(t, tables.Close()) }()
-	s := openStorage(t, tables.ViewBuilder("view"), "rows")
+	s := openStorage(t, tables.View("view").Builder, "rows")
 	must(t, s.Set("a", []byte("1")))
 	it, err := s.Iterator()
 	must(t, err)
@@ -200,7 +200,8 @@ func TestOwnersAndTablesAreApart(t *testing.T) {
 	builders := func(tables *Tables) []*storage {
 		var all []*storage
 		for _, b := range []gokastorage.Builder{
-			tables.ProcessorBuilder("a"), tables.ProcessorBuilder("ab"), tables.ViewBuilder("a"), tables.ViewBuilder("b"),
+			tables.Processor("a", 1).Builder, tables.Processor("ab", 1).Builder,
+			tables.View("a").Builder, tables.View("b").Builder,
 		} {
 			for _, topic := range []string{"a-table", "ba-table", "a"} {
 				for _, partition := range []int32{0, 1, 256} {
@@ -235,8 +236,8 @@ func TestOwnersAndTablesAreApart(t *testing.T) {
 func TestOpenTwice(t *testing.T) {
 	tables := openTables(t, "tables", vfs.NewMem())
 	defer func() { must(t, tables.Close()) }()
-	first := openStorage(t, tables.ViewBuilder("view"), "rows")
-	second, err := tables.ViewBuilder("view")("rows", 0)
+	first := openStorage(t, tables.View("view").Builder, "rows")
+	second, err := tables.View("view").Builder("rows", 0)
 	must(t, err)
 	if err := second.Open(); !errors.Is(err, ErrOpen) {
 		t.Fatalf("got %v, want %v", err, ErrOpen)
@@ -251,7 +252,7 @@ func TestOpenTwice(t *testing.T) {
 func TestUseAfterClose(t *testing.T) {
 	tables := openTables(t, "tables", vfs.NewMem())
 	defer func() { must(t, tables.Close()) }()
-	s := openStorage(t, tables.ViewBuilder("view"), "rows")
+	s := openStorage(t, tables.View("view").Builder, "rows")
 	must(t, s.Close())
 	_, getErr := s.Get("a")
 	_, iterErr := s.Iterator()
@@ -269,7 +270,7 @@ func TestUseAfterClose(t *testing.T) {
 func TestNilIsNoValue(t *testing.T) {
 	tables := openTables(t, "tables", vfs.NewMem())
 	defer func() { must(t, tables.Close()) }()
-	if err := openStorage(t, tables.ViewBuilder("view"), "rows").Set("a", nil); err == nil {
+	if err := openStorage(t, tables.View("view").Builder, "rows").Set("a", nil); err == nil {
 		t.Error("a nil value was taken")
 	}
 }

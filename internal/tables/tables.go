@@ -13,14 +13,18 @@
 //     follows each of them with an offset that no acknowledgement has named, and go to disk the same way;
 //   - closing, like crashing, drops what is pending.
 //
-// The offset only moves over records that this process knows: when acknowledgements skip an offset, somebody else wrote
-// to the partition (a process that believes it still owns it, or this one, in a produce that failed but arrived). Then
-// the offset stays, and the next start reads the changelog again from there.
+// A second rule keeps out who is no longer the owner. A process that was paused for so long that its partition went to
+// another may, when it wakes up, still get a row into the changelog, behind what the new owner wrote there. So an owner
+// first of all writes a fence, and every reader of the changelog, this host's recovery, other hosts' and views, passes
+// over the rows of whoever fenced it earlier (Fence). The owner of the moment notices a foreign record by the offset
+// that its own acknowledgements skip; its processor then fails, and the session after that writes again the rows that
+// were passed over, since compaction would keep only the foreign ones (fencing.go).
 //
 // Writes are not synced. Pebble keeps their order, so a crash takes an end of them, offsets included, and the next
 // start reads a little more of the changelog.
 //
-// Files: storage.go is one partition of a table, producer.go the acknowledgements, iterator.go what it says.
+// Files: storage.go is one partition of a table, producer.go what is written and acknowledged, fence.go the rule of
+// fences, fencing.go what a storage does by it, iterator.go what it says.
 package tables
 
 import (
@@ -29,7 +33,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
@@ -41,12 +44,10 @@ import (
 // Tables is the database of a process. It is safe for concurrent use.
 type Tables struct {
 	db *pebble.DB
-	// opens counts the storages opened so far. It tells an acknowledgement for an earlier storage of a partition from
-	// one for the storage that is open now.
-	opens atomic.Int64
 
-	mu   sync.RWMutex
-	open map[place]*storage
+	mu        sync.RWMutex
+	open      map[place]*storage
+	producers map[string]*producer // by group
 }
 
 // place says which partition of which table a storage holds, and for whom.
@@ -97,7 +98,7 @@ func open(dir string, fs vfs.FS) (*Tables, error) {
 		return nil, fmt.Errorf("open the local tables in %s (if its files are damaged, delete the directory: everything "+
 			"in it comes back from Kafka): %w", dir, err)
 	}
-	return &Tables{db: db, open: map[place]*storage{}}, nil
+	return &Tables{db: db, open: map[place]*storage{}, producers: map[string]*producer{}}, nil
 }
 
 // Close closes the storages that are still open, which drops what is pending in them, and the database.
@@ -119,25 +120,50 @@ func (t *Tables) Close() error {
 	return nil
 }
 
-// ProcessorBuilder builds the storages of the group's processor: of its own table, and of the tables that it joins or
-// looks up. The producer of the processor must be one that WrapProducer returned; with any other, rows reach the disk
+// Holder is whoever has tables here: a processor or a view. Its builder, its callback and, for a processor, its
+// producer belong together: with another callback zombies' rows count, and with another producer rows reach the disk
 // before they are known to be in Kafka.
-func (t *Tables) ProcessorBuilder(group goka.Group) gokastorage.Builder {
-	return t.builder(owner{processorKind, string(group)})
+type Holder struct {
+	tables     *Tables
+	owner      owner
+	partitions int32
 }
 
-// ViewBuilder builds the storages of a view. Views of the same table in a process take different names; a name must
-// stay the same over restarts for the view to find what it had.
-func (t *Tables) ViewBuilder(name string) gokastorage.Builder {
-	return t.builder(owner{viewKind, name})
+// Processor is the holder of the group's own table, which has this many partitions, and of the tables that it joins or
+// looks up.
+func (t *Tables) Processor(group goka.Group, partitions int32) Holder {
+	return Holder{t, owner{processorKind, string(group)}, partitions}
 }
 
-func (t *Tables) builder(o owner) gokastorage.Builder {
-	return func(topic string, partition int32) (gokastorage.Storage, error) {
-		if len(o.name) > 255 || len(topic) > 255 {
-			return nil, fmt.Errorf("local table %s of %s: names have at most 255 bytes", topic, o.name)
+// View is the holder of a view's table. Views of the same table in a process take different names; a name must stay the
+// same over restarts for the view to find what it had.
+func (t *Tables) View(name string) Holder {
+	return Holder{tables: t, owner: owner{viewKind, name}}
+}
+
+// Builder implements goka's storage.Builder.
+func (h Holder) Builder(topic string, partition int32) (gokastorage.Storage, error) {
+	if len(h.owner.name) > 255 || len(topic) > 255 {
+		return nil, fmt.Errorf("local table %s of %s: names have at most 255 bytes", topic, h.owner.name)
+	}
+	return newStorage(h.tables, place{owner: h.owner, topic: topic, partition: partition}), nil
+}
+
+// Update is the callback for goka's WithUpdateCallback or WithViewCallback: it calls next, goka.DefaultUpdate if nil,
+// for the rows that count.
+func (h Holder) Update(next goka.UpdateCallback) goka.UpdateCallback {
+	if next == nil {
+		next = goka.DefaultUpdate
+	}
+	return func(ctx goka.UpdateContext, s gokastorage.Storage, key string, value []byte) error {
+		own := h.tables.lookup(place{h.owner, string(ctx.Topic()), ctx.Partition()})
+		if own == nil {
+			return fmt.Errorf("read row %q of %s: %w", key, ctx.Topic(), errClosed)
 		}
-		return newStorage(t, place{owner: o, topic: topic, partition: partition}), nil
+		if !own.admit(ctx.Offset(), key, value, ctx.Headers()) {
+			return nil
+		}
+		return next(ctx, s, key, value)
 	}
 }
 
@@ -151,7 +177,6 @@ func (t *Tables) register(s *storage) error {
 		return fmt.Errorf("open %s: %w; a second view of a table needs another name", s.place, ErrOpen)
 	}
 	t.open[s.place] = s
-	s.born = t.opens.Add(1)
 	return nil
 }
 
@@ -161,6 +186,12 @@ func (t *Tables) unregister(s *storage) {
 	if t.open[s.place] == s {
 		delete(t.open, s.place)
 	}
+}
+
+func (t *Tables) producerOf(group string) *producer {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.producers[group]
 }
 
 func (t *Tables) lookup(p place) *storage {

@@ -141,7 +141,7 @@ func (a *Archive) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("make the archive processor: %w", err)
 		}
-		return kafka.RunProcessor(ctx, p, func() { a.cfg.Health.Running("archive") }, nil)
+		return kafka.RunProcessor(ctx, p, func() { a.cfg.Health.Running("archive") })
 	}, kafka.SuperviseOptions{Health: a.cfg.Health})
 	stop()
 	err = errors.Join(err, g.Wait())

@@ -15,6 +15,7 @@ import (
 	"freshet/internal/events"
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
+	"freshet/internal/tables"
 )
 
 // HeaderOffset is the header of a record in replays that gives its offset in posts, decimal.
@@ -29,12 +30,15 @@ type Config struct {
 	Tree    Tree
 	// Store tells how far the post store is.
 	Store Progress
-	// Settings are those of the processor; Group is filled in.
+	// Settings are those of the processor; Group and what Tables says is filled in.
 	Settings kafka.ProcessorSettings
 	// Writer's settings; what the fields above say is filled in.
 	Writer feeds.WriterConfig
-	// Sweeper goes over the trees in the background; nil is the usual pace.
-	Sweeper *kafka.Sweeper
+	// Tables is where the processor keeps its table, which has this many partitions.
+	Tables     *tables.Tables
+	Partitions int32
+	// Sweeper has the pace at which the trees are gone over in the background; the rest of it is filled in.
+	Sweeper kafka.Sweeper
 	Logger  *slog.Logger
 	// Health is told about the processor.
 	Health *kafka.Health
@@ -50,6 +54,8 @@ type Fanout struct {
 	reports *goka.Emitter
 	board   *board
 	stats   *goka.Emitter
+	turns   *goka.Emitter
+	table   tables.Holder
 	log     *slog.Logger
 }
 
@@ -57,9 +63,6 @@ type Fanout struct {
 func New(cfg Config) (*Fanout, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
-	}
-	if cfg.Sweeper == nil {
-		cfg.Sweeper = kafka.NewSweeper(cfg.Logger)
 	}
 	f := &Fanout{cfg: cfg, tree: cfg.Tree, board: newBoard(), log: cfg.Logger}
 	lookup, err := kafka.NewLookup(cfg.Brokers)
@@ -76,27 +79,35 @@ func New(cfg Config) (*Fanout, error) {
 		Logger:      cfg.Logger,
 	})
 	f.inputs.group = f.group
-	f.cfg.Settings.Group = f.group
+	f.table = cfg.Tables.Processor(goka.Group(cfg.Names.Group(freshet.FanoutGroup)), cfg.Partitions)
+	f.cfg.Settings.Group, f.cfg.Settings.Storage = f.group, f.table.Builder
+	f.cfg.Settings.Update, f.cfg.Settings.WrapProducer = f.table.Update(nil), f.table.WrapProducer
 	cfg.Writer.Conn, cfg.Writer.Layout, cfg.Writer.Logger = cfg.Conn, cfg.Layout, cfg.Logger
 	cfg.Writer.Inputs = f.inputs.hooks()
 	f.writer = feeds.NewWriter(cfg.Writer)
-	if f.reports, err = f.emitter(freshet.Applied, appliedCodec); err == nil {
-		f.stats, err = f.emitter(freshet.Stats, statsCodec)
+	if f.reports, err = f.emitter(cfg.Names.Topic(freshet.Applied), appliedCodec); err == nil {
+		f.stats, err = f.emitter(cfg.Names.Topic(freshet.Stats), statsCodec)
+	}
+	if err == nil {
+		f.turns, err = f.emitter(cfg.Names.Loop(freshet.FanoutGroup), loopCodec)
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.close())
 	}
+	f.cfg.Sweeper.Keys, f.cfg.Sweeper.Logger = f.table.Keys, cfg.Logger
+	f.cfg.Sweeper.Send = func(key string) (*goka.Promise, error) { return f.turns.Emit(key, turn) }
 	return f, nil
 }
 
-func (f *Fanout) emitter(topic freshet.Topic, codec goka.Codec) (*goka.Emitter, error) {
-	name := "fanout-" + string(topic)
-	return kafka.NewEmitter(f.cfg.Brokers, name, f.cfg.Settings.Config, f.cfg.Names.Topic(topic), codec)
+var turn = &events.FanoutLoop{Message: &events.FanoutLoop_Turn{Turn: &events.Turn{}}}
+
+func (f *Fanout) emitter(topic string, codec goka.Codec) (*goka.Emitter, error) {
+	return kafka.NewEmitter(f.cfg.Brokers, "fanout-"+topic, f.cfg.Settings.Config, topic, codec)
 }
 
 func (f *Fanout) close() error {
 	var errs []error
-	for _, emitter := range []*goka.Emitter{f.reports, f.stats} {
+	for _, emitter := range []*goka.Emitter{f.reports, f.stats, f.turns} {
 		if emitter != nil {
 			errs = append(errs, emitter.Finish())
 		}
@@ -130,7 +141,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 		if err != nil {
 			return fmt.Errorf("make the fanout processor: %w", err)
 		}
-		return kafka.RunProcessor(ctx, p, func() { f.cfg.Health.Running("fanout") }, f.cfg.Sweeper)
+		return kafka.RunProcessor(ctx, p, func() { f.cfg.Health.Running("fanout") }, f.table.Watch, f.cfg.Sweeper.Run)
 	}, kafka.SuperviseOptions{Health: f.cfg.Health})
 	stop()
 	return errors.Join(err, g.Wait(), f.close())
@@ -140,6 +151,7 @@ var (
 	nodeCodec    kafka.Codec[events.TreeNode, *events.TreeNode]
 	appliedCodec kafka.Codec[events.AppliedReport, *events.AppliedReport]
 	statsCodec   kafka.Codec[events.Stats, *events.Stats]
+	loopCodec    kafka.Codec[events.FanoutLoop, *events.FanoutLoop]
 )
 
 // graph declares the group. Reports and stats are follow-ups and have emitters of their own.
@@ -150,7 +162,6 @@ func (f *Fanout) graph() *goka.GroupGraph {
 		kafka.Input(names.Topic(freshet.Replays), names, group, f.onPost),
 		kafka.Input(names.Topic(freshet.Followers), names, group, f.onFollower),
 		kafka.Loop(names, group, f.onLoop),
-		kafka.Sweep(f.restate),
 		goka.Persist(nodeCodec),
 		kafka.DeadLetters(names),
 	)
@@ -214,6 +225,9 @@ func (f *Fanout) onLoop(ctx goka.Context, m *events.FanoutLoop) error {
 	case m.GetSubtotal() != nil:
 		message.Kind, message.Subtotal = LoopSubtotal, m.GetSubtotal().GetFollowers()
 		message.Child = byte(min(m.GetSubtotal().GetChild(), Children))
+	case m.GetTurn() != nil:
+		f.restate(ctx, at, n)
+		return nil
 	default:
 		return kafka.Poison(errors.New("a loop message that says nothing"))
 	}
@@ -260,11 +274,7 @@ func (f *Fanout) report(r Report, done func(error)) {
 }
 
 // restate tells the parent again what the node holds, and how many the root counts.
-func (f *Fanout) restate(ctx goka.Context) error {
-	at, n, err := f.node(ctx)
-	if err != nil {
-		return err
-	}
+func (f *Fanout) restate(ctx goka.Context, at Address, n *Node) {
 	next, effects := f.tree.Restate(at, n)
 	if effects.Changed {
 		ctx.SetValue(EncodeNode(next))
@@ -277,7 +287,6 @@ func (f *Fanout) restate(ctx goka.Context) error {
 		f.board.state(session, *effects.Stats)
 		f.board.post(session, at.Author, func(error) {}) // the next sweep says it again
 	}
-	return nil
 }
 
 var errRow = errors.New("the row in the table cannot be read; rebuild the group's table")

@@ -9,7 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/lovoo/goka"
 	"github.com/redis/go-redis/v9"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
@@ -87,10 +86,10 @@ func (f *fixture) start() {
 		Brokers: f.Brokers, Names: f.Names, Conn: f.conn, Layout: f.layout, Store: store{},
 		Tree: fanout.Tree{PageSize: 2}, Logger: f.Logger(), Health: f.health,
 		Settings: kafka.ProcessorSettings{
-			Config: f.Config, Logger: f.Logger(), WrapProducer: f.tables.WrapProducer,
-			Storage: f.tables.ProcessorBuilder(goka.Group(f.Names.Group(freshet.FanoutGroup))),
+			Config: f.Config, Logger: f.Logger(),
 		},
-		Sweeper: &kafka.Sweeper{Every: 20 * time.Millisecond, Slices: 2},
+		Tables: f.tables, Partitions: partitions,
+		Sweeper: kafka.Sweeper{Every: 20 * time.Millisecond, Slices: 2},
 		Writer:  feeds.WriterConfig{NoteEvery: 20 * time.Millisecond},
 	})
 	if err != nil {

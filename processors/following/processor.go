@@ -16,7 +16,16 @@ import (
 // larger row could be more than Kafka takes as one record. The API's caps lie far below.
 const MaxRow = 40_000
 
-var statement kafka.Codec[events.FollowerState, *events.FollowerState]
+var (
+	statement kafka.Codec[events.FollowerState, *events.FollowerState]
+	// LoopCodec is the codec of the group's messages to itself.
+	LoopCodec kafka.Codec[events.FollowingLoop, *events.FollowingLoop]
+)
+
+// Turn is the loop message that gives a row, the message's key, its turn in a sweep.
+func Turn() *events.FollowingLoop {
+	return &events.FollowingLoop{Message: &events.FollowingLoop_Turn{Turn: &events.Turn{}}}
+}
 
 // Graph declares the group.
 func Graph(names freshet.Names) *goka.GroupGraph {
@@ -25,7 +34,7 @@ func Graph(names freshet.Names) *goka.GroupGraph {
 	return goka.DefineGroup(goka.Group(names.Group(group)),
 		kafka.Input(names.Topic(freshet.Follows), names, group, p.acted),
 		kafka.Input(names.Topic(freshet.Applied), names, group, p.reported),
-		kafka.Sweep(p.restate),
+		kafka.Loop(names, group, p.loop),
 		goka.Persist(Table{}),
 		goka.Output(p.followers, statement),
 		kafka.DeadLetters(names),
@@ -76,8 +85,11 @@ func (p processor) reported(ctx goka.Context, m *events.AppliedReport) error {
 	return nil
 }
 
-// restate says all that is so again.
-func (p processor) restate(ctx goka.Context) error {
+// loop says all that is so again, at the row's turn.
+func (p processor) loop(ctx goka.Context, m *events.FollowingLoop) error {
+	if m.GetTurn() == nil {
+		return kafka.Poison(errors.New("a loop message that says nothing"))
+	}
 	follower, row, err := rowOf(ctx)
 	if err != nil {
 		return err

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/lovoo/goka"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"google.golang.org/protobuf/proto"
 
@@ -13,6 +14,7 @@ import (
 	"freshet/emitters"
 	"freshet/internal/events"
 	"freshet/internal/kafka"
+	"freshet/internal/tables"
 	"freshet/processors/following"
 	"freshet/processors/processortest"
 	"freshet/views"
@@ -200,7 +202,21 @@ func awaitRow(
 // What a tree has forgotten it is told again, without an event and without a report.
 func TestRowsAreSwept(t *testing.T) {
 	c := processortest.Start(t, 2)
-	c.Sweeper = &kafka.Sweeper{Every: 20 * time.Millisecond, Slices: 2}
+	turns, err := kafka.NewEmitter(c.Brokers, "turns", c.Config, c.Names.Loop(freshet.FollowingGroup), following.LoopCodec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := turns.Finish(); err != nil {
+			t.Error(err)
+		}
+	})
+	c.Sweeper = func(table tables.Holder) *kafka.Sweeper {
+		return &kafka.Sweeper{
+			Every: 20 * time.Millisecond, Slices: 2, Keys: table.Keys, Logger: c.Logger(),
+			Send: func(key string) (*goka.Promise, error) { return turns.Emit(key, following.Turn()) },
+		}
+	}
 	write, err := emitters.New(c.Brokers, c.Names, c.Config)
 	if err != nil {
 		t.Fatal(err)

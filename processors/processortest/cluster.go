@@ -4,6 +4,7 @@ package processortest
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -20,6 +21,7 @@ import (
 
 	"freshet"
 	"freshet/internal/kafka"
+	"freshet/internal/tables"
 )
 
 // Patience is how long a test waits for what should happen.
@@ -30,9 +32,10 @@ type Cluster struct {
 	Brokers []string
 	Names   freshet.Names
 	Fake    *kfake.Cluster
-	// Sweeper sweeps the tables of processors that are started from now on; nil sweeps none.
-	Sweeper *kafka.Sweeper
-	t       testing.TB
+	// Sweeper makes the sweeper for the table of a processor that is started from now on; nil sweeps none.
+	Sweeper    func(table tables.Holder) *kafka.Sweeper
+	t          testing.TB
+	partitions int32
 }
 
 // Start starts a Kafka for the time of the test.
@@ -44,7 +47,8 @@ func Start(t testing.TB, partitions int32) *Cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(fake.Close)
-	c := &Cluster{Brokers: fake.ListenAddrs(), Names: freshet.Names{Prefix: "test."}, Fake: fake, t: t}
+	c := &Cluster{Brokers: fake.ListenAddrs(), Names: freshet.Names{Prefix: "test."}, Fake: fake, t: t,
+		partitions: partitions}
 	ctx, cancel := context.WithTimeout(context.Background(), Patience)
 	defer cancel()
 	err = kafka.EnsureTopics(ctx, c.Brokers, c.Names.TopicSpecs(partitions, freshet.Forever),
@@ -100,20 +104,30 @@ type Make func(brokers []string, names freshet.Names, opts ...goka.ProcessorOpti
 func (c *Cluster) Processor(group freshet.Group, mk Make) (stop func()) {
 	c.t.Helper()
 	name := c.Names.Group(group)
+	local, err := tables.Open(c.t.TempDir())
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	table := local.Processor(goka.Group(name), c.partitions)
 	processor, err := mk(c.Brokers, c.Names, kafka.ProcessorOptions(kafka.ProcessorSettings{
 		Config: c.Config,
 		Group: kafka.NewGroup(kafka.GroupConfig{
 			Name: name, Brokers: c.Brokers, Config: c.Config(name), Logger: c.Logger(),
 		}),
-		Storage: storage.MemoryBuilder(),
-		Logger:  c.Logger(),
+		Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer,
+		Logger: c.Logger(),
 	})...)
 	if err != nil {
 		c.t.Fatal(err)
 	}
+	beside := []func(context.Context) error{table.Watch}
+	if c.Sweeper != nil {
+		beside = append(beside, c.Sweeper(table).Run)
+	}
 	ready := make(chan struct{})
 	stop = c.Run(name, func(ctx context.Context) error {
-		return kafka.RunProcessor(ctx, processor, func() { close(ready) }, c.Sweeper)
+		err := kafka.RunProcessor(ctx, processor, func() { close(ready) }, beside...)
+		return errors.Join(err, local.Close())
 	})
 	c.Await(name+" consumes", ready)
 	return stop
