@@ -16,6 +16,7 @@ import (
 	"freshet/emitters"
 	"freshet/internal/config"
 	"freshet/internal/kafka"
+	"freshet/internal/posts"
 	"freshet/internal/tables"
 	"freshet/processors/archive"
 	"freshet/processors/directory"
@@ -163,8 +164,10 @@ func (a *App) api() error {
 	a.view("view of accounts", accounts)
 	a.view("view of following", rows)
 	a.view("view of stats", stats)
+	store := posts.Watch(a.servers.store, a.log)
+	a.parts = append(a.parts, part{"watch of the post store", store.Run})
 	reader := &views.Feeds{
-		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store, Rows: rows, Accounts: accounts,
+		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: store, Rows: rows, Accounts: accounts,
 		Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
 		Now: time.Now, Random: rand.Uint64, Pause: pause,
 	}
