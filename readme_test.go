@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	_ "freshet/internal/app" // most of what the commands run: a cached result does not outlive a change of it
 )
 
 // shellBlocks are the commands of README.md.

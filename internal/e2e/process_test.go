@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"go.uber.org/goleak"
+
+	_ "freshet/internal/app" // most of the program under test: a cached result does not outlive a change of it
 )
 
 // binary is the program, built once for all tests.
