@@ -79,6 +79,7 @@ func (p *part) onPost(m *message, r *record, e freshet.PostEvent, offset int64, 
 		Event: e, Offset: offset, Replayed: replayed, Body: encodeBody(e), Token: h.writer.flusher.Token(zone),
 		Stored: h.writer.stored[p.number] > offset && !w.mutated("body written though stored"),
 	})
+	delete(h.writer.conn.below, e.Post.ID)
 	w.tracef("%s handles %s/%d@%d: %v %v", h.name, r.topic.name, p.number, r.offset, kindName(e.Kind), e.Post.ID)
 	p.carryOut(m, r.key, next, out)
 }
@@ -93,11 +94,8 @@ func (p *part) onLoop(m *message, r *record, message fanout.LoopMessage) {
 	if w.mutated("removal stops at the page that held") && message.Kind == fanout.LoopFollower {
 		stopRemoval(node, message.To, message.State, &out)
 	}
-	if w.mutated("no outbox entry from children") && out.Delivery != nil {
-		out.Delivery = nil
-		if out.Deliver != nil {
-			m.deliverOnly(*out.Deliver)
-		}
+	if w.mutated("no outbox entry from children") && message.Kind == fanout.LoopDeliver {
+		p.s.h.writer.conn.below[message.Post] = true
 	}
 	p.carryOut(m, r.key, next, out)
 }

@@ -44,8 +44,8 @@ func (a *api) read(reader freshet.Number, before freshet.PostID, limit int) {
 			return
 		}
 		w.count("read: pages")
-		if w.mutated("complete though the view is behind") {
-			page.Complete = page.Complete || a.behind(reader)
+		if w.mutated("complete though the view is behind") && a.behind(reader, before, &page) {
+			page.Complete, page.Next = true, 0
 		}
 		w.checkPage(&pageRead{
 			a: a, reader: reader, before: before, page: page, began: began, rows: rows.seen, first: first,
@@ -54,8 +54,16 @@ func (a *api) read(reader freshet.Number, before freshet.PostID, limit int) {
 	})
 }
 
-// behind is for a mutation: the process' row is older than the reader's feed, and nothing else is wrong.
-func (a *api) behind(reader freshet.Number) bool {
+// behind is for a mutation: the page ends the list, the process' row is older than the reader's feed, and nothing else
+// makes the page incomplete.
+func (a *api) behind(reader freshet.Number, before freshet.PostID, page *views.Page) bool {
+	last := before
+	if n := len(page.Posts); n > 0 {
+		last = page.Posts[n-1].ID
+	}
+	if page.Complete || page.Next != last && !(last == 0 && page.Next>>62 == 1) {
+		return false
+	}
 	for zone := range feeds.Zone(a.w.layout.Zones) {
 		if !a.w.redis.model.Well(zone) {
 			return false
@@ -119,7 +127,7 @@ func (w *world) checkPage(r *pageRead) {
 	w.count("read: complete pages checked")
 	for _, p := range w.truth.order {
 		if p.due && p.dueAt < r.began && !p.deleted && p.id >= page.Next && (r.before == 0 || p.id < r.before) &&
-			r.owed(p.author) &&
+			r.owed(p) &&
 			!slices.Contains(ids, p.id) {
 			w.violate("complete page lacks a post", []any{p.id, p.author, r.reader},
 				"%s of %s is not in the feed of %s: %v, complete, below %v, next %v, read since step %d", w.truth.name(p.id),
@@ -155,17 +163,21 @@ func (r *pageRead) allowed(author freshet.Number) bool {
 	return false
 }
 
-// owed says that posts of the author belong on the page by every row that the process had during the read, and that
-// the follow which these rows name is the last word in the log.
-func (r *pageRead) owed(author freshet.Number) bool {
+// owed says that a post belongs on the page by every row that the process had during the read: the follow which these
+// rows name is the last word in the log, or the post had come to all feeds before there was another.
+func (r *pageRead) owed(p *postTruth) bool {
+	t, author := r.a.w.truth, p.author
 	if author == r.reader {
 		return true
 	}
 	for _, row := range append(r.rows[r.reader], r.first, r.last) {
 		relation, ok := row.Relation(author)
-		if !ok || !relation.Follows || row.Mutes(author) || row.Blocks(author) ||
-			following.OffsetOf(relation.Version) != r.a.w.truth.last[[2]freshet.Number{r.reader, author}] {
+		if !ok || !relation.Follows || row.Mutes(author) || row.Blocks(author) {
 			return false
+		}
+		until, over := t.until[pairEvent{r.reader, author, following.OffsetOf(relation.Version)}]
+		if over && (p.dueAt >= until || p.dueAt <= t.lastLoss) {
+			return false // the tree may have let go of the reader before the post came, or came again
 		}
 	}
 	for _, other := range append(r.rows[author], r.a.view.rows[author.Key()]) {

@@ -26,6 +26,7 @@
 //	check.go     what is checked of a page; rest.go is what is checked at rest
 //	aim.go       accidents just before one kind of operation
 //	focus.go     what runs are about
+//	scene.go     runs that are told rather than drawn; stories.go tells them
 //	mutations.go rules that can be switched off; mutate.go switches them
 //	campaign.go  many runs, the report, and the shrinking of a run that failed
 //
@@ -39,8 +40,11 @@
 //     rows that the process had during the read;
 //   - if it says that it is complete, it lacks no post that is due. A post is due to a reader when it is in the log and
 //     no delete of it is, by the end of the read; by every row that the process had during the read the reader follows
-//     the author and nothing hides the author; the follow that these rows name is the last one in the log; and before
-//     the read began fan-out had released the record of posts and every record of its loop that came of it.
+//     the author and nothing hides the author; before the read began fan-out had released the record of posts and every
+//     record of its loop that came of it; and the follow that these rows name is the last one in the log, or at least
+//     was until then, and Redis has lost nothing since.
+//
+// And of every look that a writer takes at all zones: it finds no loss as long as Redis has lost nothing.
 //
 // Releases that are not committed do not count any more once Redis loses something: the writer may die as well, and
 // then nobody can tell that they ever were; they come again.
@@ -49,7 +53,7 @@
 // read, even in part, between a loss and the moment at which a writer that looked after it has given every zone a
 // new token, or the owners of all partitions have looked and found nothing missing. Of deletes, only those are
 // excused whose tombstones were in the node's lost writes, until the same moment or until the tombstone is written
-// again.
+// again; or until a writer has looked that could tell by the tokens that a zone has gone back.
 //
 // # What is checked at rest
 //

@@ -99,6 +99,7 @@ func (w *world) operator(kind string) {
 			return
 		}
 		w.now = w.now.Add(time.Duration(1+w.rng.IntN(20)) * 24 * time.Hour)
+		w.truth.unharmed = false // counters have expired
 		w.tracef("days go by !")
 	case "reset":
 		w.reset(p)

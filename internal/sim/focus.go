@@ -125,6 +125,9 @@ func (w *world) rate(rate int, kinds ...string) {
 }
 
 func focus(w *world) {
+	if w.cfg.story != nil {
+		w.stage(w.cfg.story)
+	}
 	if f := Focuses[w.cfg.Focus]; f != nil {
 		f(w)
 	}

@@ -154,6 +154,7 @@ func (g *group) rebalance() {
 		if h.alive && h.zombieTo == 0 {
 			if !h.runs() {
 				h.zombieTo = h.pausedTo + w.rng.IntN(300)
+				w.truth.unharmed = false // it may note watermarks that others have passed
 				w.count("group: a zombie")
 				w.tracef("%s becomes a zombie !", h.name)
 				continue
@@ -164,7 +165,7 @@ func (g *group) rebalance() {
 	for _, h := range in {
 		if h.sess != nil && !h.sess.over {
 			h.producer.drain()
-			if w.chance(2) {
+			if w.scene == nil && w.chance(2) {
 				h.sess.commit()
 				h.landCommits(len(h.commits))
 			}
@@ -178,6 +179,9 @@ func (g *group) rebalance() {
 		g.owner[p] = nil
 		if len(in) > 0 {
 			g.owner[p] = in[w.rng.IntN(len(in))]
+			if w.scene != nil {
+				g.owner[p] = in[p%len(in)]
+			}
 			if before != nil && g.owner[p] != before {
 				w.count("group: a partition moves")
 			}
@@ -314,7 +318,7 @@ func (p *part) step() bool {
 			}
 			p.held = false
 		}
-		if in.next < in.topic.end(p.number) && in.tracker.InFlight() < mostInFlight {
+		if in.next < in.topic.end(p.number) && in.tracker.InFlight() < mostInFlight && !w.stopped(in.topic, in.next) {
 			in.deliver()
 			return true
 		}

@@ -2,9 +2,11 @@ package sim
 
 import (
 	"bytes"
+	"encoding/binary"
 	"slices"
 	"strings"
 
+	"freshet"
 	"freshet/internal/feeds"
 )
 
@@ -182,6 +184,12 @@ func (w *world) mutateRecover(op *feeds.Recover) {
 	}
 	if w.mutated("tokens without an order") {
 		if _, name, found := strings.Cut(op.New, "-"); found {
+			if w.unnumbered == nil {
+				w.unnumbered = map[string]uint64{}
+			}
+			if w.unnumbered[name] == 0 {
+				w.unnumbered[name] = uint64(len(w.unnumbered) + 1)
+			}
 			op.New = name
 		}
 	}
@@ -229,10 +237,34 @@ func (w *world) reorder(x *conn, ops []feeds.Op) []feeds.Op {
 	switch w.cfg.Mutation {
 	case "outbox after the logs":
 		return x.lateOutboxes(ops)
+	case "no outbox entry from children":
+		return x.rootsOutboxes(ops)
 	case "lost zones renewed first", "recovering only in lost zones":
 		return x.renewal(ops, w.mutated("lost zones renewed first"))
 	}
 	return ops
+}
+
+// rootsOutboxes leaves out of outboxes what came from a parent.
+func (x *conn) rootsOutboxes(ops []feeds.Op) []feeds.Op {
+	var kept []feeds.Op
+	for _, op := range ops {
+		outbox, ok := op.(*feeds.AppendOutbox)
+		if !ok {
+			kept = append(kept, op)
+			continue
+		}
+		var ids []byte
+		for id := range slices.Chunk(outbox.IDs, 8) {
+			if !x.below[freshet.PostID(binary.BigEndian.Uint64(id))] {
+				ids = append(ids, id...)
+			}
+		}
+		if len(ids) > 0 {
+			kept = append(kept, &feeds.AppendOutbox{Author: outbox.Author, IDs: ids})
+		}
+	}
+	return kept
 }
 
 // lateOutboxes puts what goes into outboxes off to the writer's next step.

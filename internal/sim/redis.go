@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"freshet"
 	"freshet/internal/feeds"
 	"freshet/internal/feeds/feedstest"
 )
@@ -64,6 +65,7 @@ type conn struct {
 	// For mutations: operations held back, and whether half of a renewal is done.
 	held     []feeds.Op
 	renewing bool
+	below    map[freshet.PostID]bool // posts that came from a parent
 }
 
 var errCut = errors.New("connection reset by peer")
@@ -99,6 +101,9 @@ func (x *conn) Do(_ context.Context, ops ...feeds.Op) error {
 			w.count("redis: pipeline cut")
 			continue
 		case w.step < n.slowTo && !w.quiet && !w.chance(10):
+			continue
+		}
+		if w.scene != nil && w.scene.holds(w.current, queues[i][0]) {
 			continue
 		}
 		if w.strike(x, queues[i][0]) {

@@ -76,12 +76,12 @@ func (w *world) advance() {
 				return
 			}
 		case r < 98:
-			if !w.quiet {
+			if !w.quiet && w.scene == nil {
 				w.client()
 				return
 			}
 		default:
-			if !w.quiet && w.chance(w.pace.fault) {
+			if !w.quiet && w.scene == nil && w.chance(w.pace.fault) {
 				w.fault()
 				return
 			}
@@ -123,7 +123,7 @@ func (w *world) rebalances() {
 		}
 	}
 	for _, p := range w.procs {
-		if !p.alive && (w.quiet || w.chance(60)) {
+		if !p.alive && w.scene == nil && (w.quiet || w.chance(60)) {
 			p.start()
 		}
 	}

@@ -92,10 +92,10 @@ func (p *producer) step() bool {
 	start := p.w.rng.IntN(len(p.queues))
 	for i := range p.queues {
 		q := p.queues[(start+i)%len(p.queues)]
-		if len(q.records) == 0 {
+		if len(q.records) == 0 || q.landed == 0 && p.w.shut(q.topic) {
 			continue
 		}
-		if q.landed == 0 || q.landed < len(q.records) && p.w.chance(2) {
+		if q.landed == 0 || q.landed < len(q.records) && p.w.chance(2) && !p.w.shut(q.topic) {
 			return p.land(q)
 		}
 		if !p.owner.runs() {
@@ -144,7 +144,7 @@ func (p *producer) drain() {
 // die ends the producer with its process: of each queue some more may get into the log.
 func (p *producer) die() {
 	for _, q := range p.queues {
-		for q.landed < len(q.records) && p.w.chance(2) {
+		for q.landed < len(q.records) && p.w.chance(2) && !p.w.shut(q.topic) {
 			if s := q.records[q.landed]; !s.deadline.IsZero() && p.w.now.After(s.deadline) {
 				break
 			}

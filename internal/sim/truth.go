@@ -3,6 +3,9 @@ package sim
 import (
 	"encoding/binary"
 	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
 	"freshet"
 	"freshet/internal/feeds"
@@ -16,13 +19,21 @@ type truth struct {
 	w     *world
 	posts map[freshet.PostID]*postTruth
 	order []*postTruth
-	// last is, for each follower and followee, the offset of the last follow or unfollow in the log.
-	last map[[2]freshet.Number]int64
+	// last is, for each follower and followee, the offset of the last follow or unfollow in the log; until is, for each
+	// of the others, the step at which the next one got into the log.
+	last  map[[2]freshet.Number]int64
+	until map[pairEvent]int
 
 	losses   []*loss // not noticed yet
 	lossSeen int     // the step at which the last unnoticed loss ended
+	lastLoss int     // the step of the last loss, noticed or not
 	opened   map[*proc][]int
-	verifies map[*host]int // the step at which the host's last look at all zones began
+	saw      map[*proc][]uint64 // of which recovery the tokens were
+	verifies map[*host]int      // the step at which the host's last look at all zones began
+	// begun is the step at which all zones were first found in order. As long as nothing has happened since that could
+	// make a writer take a zone for lost, none may: unharmed.
+	begun    int
+	unharmed bool
 
 	headers      map[freshet.Number]feeds.Header // as last written, if that was not lost
 	archived     []int64                         // committed by the archive group
@@ -48,6 +59,12 @@ type postTruth struct {
 	dueAt   int  // the step at which it had
 }
 
+// pairEvent is a follow or unfollow in the log.
+type pairEvent struct {
+	follower, followee freshet.Number
+	offset             int64
+}
+
 // loss is one that no writer has noticed yet.
 type loss struct {
 	step  int
@@ -58,6 +75,7 @@ type loss struct {
 func newTruth(w *world) *truth {
 	t := &truth{
 		w: w, posts: map[freshet.PostID]*postTruth{}, last: map[[2]freshet.Number]int64{},
+		until: map[pairEvent]int{}, saw: map[*proc][]uint64{}, unharmed: w.shape.fanout == 1,
 		opened: map[*proc][]int{}, headers: map[freshet.Number]feeds.Header{}, verifies: map[*host]int{},
 		archived: make([]int64, w.partitions), archiveReset: make([]int64, w.partitions), listed: make([]int64,
 			w.partitions),
@@ -104,7 +122,11 @@ func (t *truth) appended(r *record) {
 			t.w.tracef("log %s/%d@%d: %v %s %v", r.topic.name, r.partition, r.offset, value.Follower,
 				followName(value.Kind), target)
 			if value.Kind == following.Follow || value.Kind == following.Unfollow {
-				t.last[[2]freshet.Number{value.Follower, target}] = r.offset
+				pair := [2]freshet.Number{value.Follower, target}
+				if before, known := t.last[pair]; known {
+					t.until[pairEvent{value.Follower, target, before}] = t.w.step
+				}
+				t.last[pair] = r.offset
 			}
 		}
 	case fanout.LoopMessage:
@@ -156,6 +178,7 @@ func (t *truth) lost(n *node) {
 		l.zones[zone] = true
 	}
 	t.losses = append(t.losses, l)
+	t.lastLoss, t.unharmed = t.w.step, false
 	// A tombstone that is not there now may have been lost today, or with an earlier loss whose recovery is lost today.
 	for _, p := range t.order {
 		if p.deleted && t.w.redis.nodeOf(t.w.layout.OfPost(p.id)) == n && !t.w.redis.model.Deleted(p.id) {
@@ -184,8 +207,9 @@ func (w *world) watch(p *proc, op feeds.Op) {
 	switch op := op.(type) {
 	case *feeds.Open:
 		if t.opened[p] == nil {
-			t.opened[p] = make([]int, w.layout.Zones)
+			t.opened[p], t.saw[p] = make([]int, w.layout.Zones), make([]uint64, w.layout.Zones)
 		}
+		t.saw[p][op.Zone] = w.recoveryOf(op.Token)
 		t.opened[p][op.Zone] = w.step
 	case *feeds.Advance:
 		if !op.OK {
@@ -301,6 +325,10 @@ func (t *truth) renewed(p *proc, zone feeds.Zone) {
 // verified notes that a writer has opened every zone and found nothing missing; verifiedSince that its counters,
 // moved since a step, say so.
 func (t *truth) verified(h *host) {
+	if saw := t.saw[h.proc]; saw != nil && slices.Min(saw) < slices.Max(saw) {
+		// That a zone has gone back is there to be seen, so from now on nobody is excused.
+		t.exposeAll()
+	}
 	first := t.w.step
 	for _, step := range t.opened[h.proc] {
 		first = min(first, step)
@@ -309,6 +337,9 @@ func (t *truth) verified(h *host) {
 }
 
 func (t *truth) verifiedSince(h *host, began int) {
+	if t.begun == 0 {
+		t.begun = t.w.step
+	}
 	t.verifies[h] = max(t.verifies[h], began)
 	t.close(func(l *loss) bool {
 		for _, owner := range t.w.fanout.owner {
@@ -331,11 +362,37 @@ func (t *truth) close(over func(*loss) bool) {
 		if len(l.zones) > 0 {
 			continue // nothing that matters was lost; a tombstone that fan-out has yet to write is still exposed
 		}
-		for _, p := range t.order {
-			if p.lost {
-				p.lost, p.exposed = false, t.w.step
-			}
-		}
+		t.exposeAll()
 	}
 	t.losses = kept
+}
+
+// exposeAll notes that from now on a tombstone that is lost is no excuse any more.
+func (t *truth) exposeAll() {
+	for _, p := range t.order {
+		if p.lost {
+			p.lost, p.exposed = false, t.w.step
+		}
+	}
+}
+
+// decided notes what a writer has made of its look at all zones, which began at a step.
+func (t *truth) decided(h *host, began int, d feeds.Decision) {
+	if len(d.Lost) > 0 && t.unharmed && t.begun > 0 && t.begun < began {
+		t.w.violate("a loss where there was none", nil, "%s takes zones %v for lost and goes back to %v", h.name, d.Lost,
+			d.Back)
+	}
+	if !d.Again() {
+		t.verified(h)
+	}
+}
+
+// recoveryOf is the number of the recovery that a token names.
+func (w *world) recoveryOf(token string) uint64 {
+	if n, ok := w.unnumbered[token]; ok {
+		return n
+	}
+	head, _, _ := strings.Cut(token, "-")
+	n, _ := strconv.ParseUint(head, 10, 64)
+	return n
 }

@@ -25,6 +25,8 @@ type Config struct {
 	Focus string
 	// Trace keeps the story of the run.
 	Trace bool
+
+	story *Story
 }
 
 // Violation is a check that failed.
@@ -77,9 +79,12 @@ type world struct {
 	pace   pace
 	shape  shape
 	aim    *aim
-	late   map[lateKey]int64 // for a mutation
-	later  []later
-	tree   fanout.Tree
+	scene  *scene
+	// For mutations: counters yet to be moved, and the numbers of tokens that do not show them.
+	late       map[lateKey]int64
+	unnumbered map[string]uint64
+	later      []later
+	tree       fanout.Tree
 
 	partitions int
 	layout     feeds.Layout

@@ -6,7 +6,6 @@ import (
 
 	"freshet"
 	"freshet/internal/feeds"
-	"freshet/processors/fanout"
 )
 
 // writer is what stands around feeds.Flusher on a fan-out host: two batches, sessions, watermarks.
@@ -30,7 +29,8 @@ func newPending() *pending { return &pending{batch: feeds.NewBatch()} }
 
 func newWriter(h *host) {
 	w := h.w
-	wr := &writer{h: h, conn: &conn{c: w.redis, p: h.proc}, filling: newPending(), stored: make([]int64, w.partitions)}
+	wr := &writer{h: h, filling: newPending(), stored: make([]int64, w.partitions)}
+	wr.conn = &conn{c: w.redis, p: h.proc, below: map[freshet.PostID]bool{}}
 	wr.flusher = feeds.NewFlusher(wr.conn, w.layout, w.fresh("w"), func() string { return w.fresh("t") })
 	h.writer = wr
 	w.spawn(h.proc, "writer", wr.run)
@@ -43,12 +43,6 @@ func (wr *writer) add(d feeds.Delivery, done func()) {
 }
 
 func (wr *writer) barrier(done func()) { wr.filling.done = append(wr.filling.done, done) }
-
-func (m *message) deliverOnly(d fanout.Delivery) {
-	wr := m.in.part.s.h.writer
-	m.pending++
-	wr.add(feeds.Delivery{Kind: freshet.PostCreated, Author: d.Author, Post: d.Post, Followers: d.Followers}, m.done)
-}
 
 func (wr *writer) idle() bool {
 	return wr.full == nil && len(wr.filling.done) == 0 && !wr.suspect && wr.h.sess != nil && wr.h.sess.ready
@@ -148,7 +142,7 @@ func (w *world) ends(context.Context) (map[feeds.Input]int64, error) {
 // open recovers for a session that is about to begin.
 func (wr *writer) open(c *coro, s *session) {
 	w := wr.h.w
-	at := wr.positions(s)
+	at, began := wr.positions(s), w.step
 	c.pass()
 	d, err := wr.flusher.Recover(background, s.number-1, at, w.ends)
 	if err != nil {
@@ -157,7 +151,7 @@ func (wr *writer) open(c *coro, s *session) {
 		return
 	}
 	wr.suspect = false
-	wr.decided(d)
+	wr.decided(began, d)
 	back := d.Back
 	for input, offset := range s.seek {
 		if to, ok := back[input]; ok {
@@ -179,7 +173,7 @@ func (wr *writer) recover(c *coro) {
 		return
 	}
 	before := s.finished()
-	at := wr.positions(s)
+	at, began := wr.positions(s), w.step
 	c.pass()
 	drop := s.number
 	if w.mutated("positions of old sessions noted") {
@@ -192,7 +186,7 @@ func (wr *writer) recover(c *coro) {
 		return
 	}
 	wr.suspect = false
-	wr.decided(d)
+	wr.decided(began, d)
 	again := d.Again()
 	if w.mutated("another writer's recovery ignored") {
 		again = len(d.Lost) > 0
@@ -214,7 +208,7 @@ func (wr *writer) recover(c *coro) {
 	wr.h.g.rebalance()
 }
 
-func (wr *writer) decided(d feeds.Decision) {
+func (wr *writer) decided(began int, d feeds.Decision) {
 	w := wr.h.w
 	if len(d.Lost) > 0 {
 		w.count("recovery: a loss is noticed")
@@ -223,9 +217,7 @@ func (wr *writer) decided(d feeds.Decision) {
 	if d.Changed {
 		w.count("recovery: another writer has recovered")
 	}
-	if !d.Again() {
-		w.truth.verified(wr.h)
-	}
+	w.truth.decided(wr.h, began, d)
 }
 
 // finished is how far each input that writes to Redis is finished.
@@ -286,7 +278,7 @@ func (wr *writer) note(s *session) {
 func (wr *writer) compact(c *coro) {
 	w := wr.h.w
 	for {
-		c.until(func() bool { return w.rng.IntN(150) < w.rates["compaction"] || w.chance(400) })
+		c.until(func() bool { return w.scene == nil && (w.rng.IntN(150) < w.rates["compaction"] || w.chance(400)) })
 		account := w.someone()
 		if w.chance(4) {
 			if err := w.layout.TrimOutbox(background, wr.conn, account); err == nil {
