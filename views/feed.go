@@ -259,12 +259,24 @@ func (f *Feeds) build(ctx context.Context, reader freshet.Number, read *feeds.Re
 	if swap.Token == "" {
 		return m, true, nil // Redis has lost the zone, and nobody has recovered it yet
 	}
+	if slices.ContainsFunc(outboxes, func(o feeds.Outbox) bool { return o.State.Token == "" }) {
+		// Redis has lost the zone of an outbox, and nobody has noticed. By the time that somebody does, the post store may
+		// have what the outbox lacks now; then it does not come again, and a feed built now would lack it for good.
+		return m, true, f.unmark(ctx, reader, swap)
+	}
 	var union []freshet.PostID
 	for _, outbox := range outboxes[1:] {
 		union = append(union, outbox.IDs...)
 	}
 	built, err := f.finish(ctx, reader, mark.Build, swap.Token, row.At(), union, &m)
 	return m, built, err
+}
+
+// unmark makes a slot cold again that mark has marked. If it is refused, the lease of the mark will end.
+func (f *Feeds) unmark(ctx context.Context, reader freshet.Number, mark *feeds.SwapFeed) error {
+	return f.Conn.Do(ctx, &feeds.SwapFeed{
+		Block: reader.Block(), Slot: reader.Slot(), Token: mark.Token, Generation: mark.Next, Next: f.generation(),
+	})
 }
 
 // finish replaces the mark by the feed, with what was delivered meanwhile, if it is still this build's mark and Redis

@@ -57,7 +57,7 @@ func TestRedisConformsToTheModel(t *testing.T) {
 		return
 	}
 	model := feedstest.NewModel(conformanceLayout, time.Now)
-	feedstest.Compare(t, 7, 6000, conformanceLayout, conn, model, nil)
+	feedstest.Compare(t, 8, 6000, conformanceLayout, conn, model, nil)
 	if err := conn.Close(); err != nil {
 		t.Error(err)
 	}

@@ -141,6 +141,16 @@ type RewriteOutbox struct {
 	OK bool
 }
 
+// DropOutbox removes an outbox that cannot be read, and with it the zone's token and watermarks, if the token is Token.
+// No counter shows that the outbox is lost, and the post store may lack what it held. So the zone is made to look like
+// one that Redis has lost, and recovery brings the posts again.
+type DropOutbox struct {
+	Author freshet.Number
+	Token  string
+
+	OK bool
+}
+
 // AppendLog appends entries to a block's log.
 type AppendLog struct {
 	Block   uint64
@@ -243,6 +253,9 @@ func (o *ReadOutbox) InZone(l Layout) Zone { return l.OfAuthor(o.Author) }
 
 // InZone implements Op.
 func (o *RewriteOutbox) InZone(l Layout) Zone { return l.OfAuthor(o.Author) }
+
+// InZone implements Op.
+func (o *DropOutbox) InZone(l Layout) Zone { return l.OfAuthor(o.Author) }
 
 // InZone implements Op.
 func (o *AppendLog) InZone(l Layout) Zone { return l.OfBlock(o.Block) }

@@ -3,6 +3,7 @@ package feeds
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
@@ -21,8 +22,8 @@ type Outbox struct {
 	State ZoneState
 }
 
-// decodeOutbox reads an outbox's value. loaded is false when the older part has to be loaded from the store; a corrupt
-// value is one that has lost everything.
+// decodeOutbox reads an outbox's value. loaded is false when the older part has to be loaded from the store. Errors
+// wrap ErrCorrupt.
 func decodeOutbox(value []byte, length int) (ids []freshet.PostID, loaded bool, err error) {
 	rest, loaded := bytes.CutPrefix(value, loadedMark)
 	ids, err = decodeIDs(rest)
@@ -48,6 +49,9 @@ type AuthorPosts interface {
 
 // ReadOutboxes reads outboxes, loading the older part of those that lack it from the post store and writing it back. A
 // load that straddles a loss of Redis writes nothing, because the write names the token that was read with the outbox.
+//
+// An outbox that cannot be read is a loss: the store may not have reached what it held. It cannot be left to heal by
+// being loaded anew, for then it would count as whole. So its zone's life ends, and the answer is what the store has.
 func (l Layout) ReadOutboxes(
 	ctx context.Context, conn Conn, store AuthorPosts, authors []freshet.Number,
 ) ([]Outbox, error) {
@@ -66,8 +70,13 @@ func (l Layout) ReadOutboxes(
 	outboxes := make([]Outbox, len(authors))
 	for i, read := range reads {
 		ids, loaded, err := decodeOutbox(read.Value, l.FeedLength)
-		if err != nil || !loaded {
-			// A corrupt value is replaced as a whole: the store has what it held, or fan-out brings it again.
+		if err != nil {
+			if err := l.dropOutbox(ctx, conn, read); err != nil {
+				return nil, err
+			}
+			read.State = ZoneState{} // as it is from now on, or was, or as good as
+		}
+		if !loaded {
 			ids, err = l.loadOutbox(ctx, conn, store, read, ids)
 			if err != nil {
 				return nil, err
@@ -76,6 +85,18 @@ func (l Layout) ReadOutboxes(
 		outboxes[i] = Outbox{IDs: ids, Floor: l.Floor(ids), State: read.State}
 	}
 	return outboxes, nil
+}
+
+// dropOutbox gives up an outbox that cannot be read, for its zone to be recovered. When it is refused, that has begun
+// already.
+func (l Layout) dropOutbox(ctx context.Context, conn Conn, read *ReadOutbox) error {
+	if read.State.Token == "" {
+		return nil
+	}
+	if err := conn.Do(ctx, &DropOutbox{Author: read.Author, Token: read.State.Token}); err != nil {
+		return fmt.Errorf("drop the corrupt outbox of account %d: %w", read.Author, err)
+	}
+	return nil
 }
 
 // loadOutbox adds the stored posts to ids and writes the union back. When the write is refused, because the outbox or
@@ -104,18 +125,22 @@ func (l Layout) loadOutbox(
 	return ids, nil
 }
 
-// TrimOutbox cuts an outbox down to its newest ids.
+// TrimOutbox cuts an outbox down to its newest ids. An error wraps ErrCorrupt when the outbox could not be read and was
+// given up.
 func (l Layout) TrimOutbox(ctx context.Context, conn Conn, author freshet.Number) error {
 	read := &ReadOutbox{Author: author}
 	if err := conn.Do(ctx, read); err != nil {
 		return fmt.Errorf("read the outbox of account %d: %w", author, err)
 	}
-	ids, loaded, err := decodeOutbox(read.Value, l.FeedLength)
 	if read.State.Token == "" {
 		return nil
 	}
+	ids, loaded, err := decodeOutbox(read.Value, l.FeedLength)
+	if err != nil {
+		return errors.Join(fmt.Errorf("trim the outbox of account %d: %w", author, err), l.dropOutbox(ctx, conn, read))
+	}
 	value := encodeOutbox(ids, loaded)
-	if err == nil && len(value) == len(read.Value) {
+	if len(value) == len(read.Value) {
 		return nil
 	}
 	write := &RewriteOutbox{Author: author, Token: read.State.Token, Old: read.Value, New: value}

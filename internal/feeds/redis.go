@@ -33,6 +33,8 @@ var (
 	putBodySource string
 	//go:embed scripts/rewrite_outbox.lua
 	rewriteOutboxSource string
+	//go:embed scripts/drop_outbox.lua
+	dropOutboxSource string
 	//go:embed scripts/swap_feed.lua
 	swapFeedSource string
 	//go:embed scripts/compact.lua
@@ -43,11 +45,13 @@ var (
 	recoverScript       = redis.NewScript(recoverSource)
 	putBodyScript       = redis.NewScript(putBodySource)
 	rewriteOutboxScript = redis.NewScript(rewriteOutboxSource)
+	dropOutboxScript    = redis.NewScript(dropOutboxSource)
 	swapFeedScript      = redis.NewScript(swapFeedSource)
 	compactScript       = redis.NewScript(compactSource)
 
 	scripts = []*redis.Script{
-		openScript, advanceScript, recoverScript, putBodyScript, rewriteOutboxScript, swapFeedScript, compactScript,
+		openScript, advanceScript, recoverScript, putBodyScript, rewriteOutboxScript, dropOutboxScript,
+		swapFeedScript, compactScript,
 	}
 )
 
@@ -189,6 +193,9 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 	case *RewriteOutbox:
 		return queueScript(ctx, pipe, rewriteOutboxScript, []string{zone.tokenKey(), zone.outboxKey(op.Author)},
 			[]any{op.Token, len(op.Old), sha1hex(op.Old), op.New}, &op.OK)
+	case *DropOutbox:
+		keys := []string{zone.tokenKey(), zone.marksKey(), zone.outboxKey(op.Author)}
+		return queueScript(ctx, pipe, dropOutboxScript, keys, []any{op.Token}, &op.OK)
 	case *AppendLog:
 		return queueAppend(ctx, pipe, zone.logKey(op.Block), op.Entries, &op.Length)
 	case *ReadBlock:

@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"freshet"
@@ -36,7 +37,11 @@ func (w *Writer) compactor(ctx context.Context) {
 func (w *Writer) compact(ctx context.Context, long any) error {
 	author, isOutbox := long.(freshet.Number)
 	if isOutbox {
-		return w.cfg.Layout.TrimOutbox(ctx, w.cfg.Conn, author)
+		err := w.cfg.Layout.TrimOutbox(ctx, w.cfg.Conn, author)
+		if errors.Is(err, ErrCorrupt) {
+			w.cfg.Logger.Error("an outbox was given up, and its zone with it", "account", author, "error", err)
+		}
+		return err
 	}
 	block, _ := long.(uint64)
 	oldest := DayOf(time.Now()) - Day(w.cfg.ColdAfter)

@@ -183,6 +183,11 @@ func (w *world) resetGroup(g *group, p int, back func(int64) int64) {
 	}
 }
 
+func (w *world) spoil(author freshet.Number, outbox []byte) {
+	w.truth.spoilt[author] = true
+	w.redis.nodeOf(w.layout.OfAuthor(author)).note(write{nil, w.redis.model.SetOutbox(author, outbox)})
+}
+
 // corrupt spoils a value so that it can be told.
 func (w *world) corrupt(n freshet.Number) {
 	m := w.redis.model
@@ -190,7 +195,16 @@ func (w *world) corrupt(n freshet.Number) {
 	m.Apply(read)
 	node := w.redis.nodeOf(read.InZone(w.layout))
 	value := read.Feeds[n.Slot()]
+	outbox := &feeds.ReadOutbox{Author: n}
+	m.Apply(outbox)
 	switch {
+	case w.chance(3) && len(outbox.Value) >= 8:
+		spoilt := append([]byte{}, outbox.Value[:len(outbox.Value)-3]...)
+		if w.chance(2) {
+			spoilt = append(make([]byte, 8), outbox.Value[8:]...) // no post has this id
+		}
+		w.spoil(n, spoilt)
+		w.count("corrupt: an outbox")
 	case w.chance(2) && len(read.Log) > 9 && len(read.Log)%9 == 0:
 		node.note(write{nil, m.SetLog(n.Block(), read.Log[:len(read.Log)-4])})
 	case len(value) > 0:
@@ -200,5 +214,5 @@ func (w *world) corrupt(n freshet.Number) {
 		}
 		node.note(write{nil, m.SetSlot(n.Block(), n.Slot(), spoilt)})
 	}
-	w.tracef("the feed or the log of %v is spoilt", n)
+	w.tracef("the feed, the log or the outbox of %v is spoilt", n)
 }

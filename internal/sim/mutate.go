@@ -35,6 +35,10 @@ func (w *world) mutate(op feeds.Op) func() {
 			m.Apply(read)
 			op.Old = prefix(read.Value, len(op.Old))
 		}
+	case *feeds.DropOutbox:
+		if w.mutated("a corrupt outbox is loaded anew") {
+			return w.loadAnew(op)
+		}
 	case *feeds.SwapFeed:
 		w.mutateSwap(op, token)
 	case *feeds.Compact:
@@ -156,6 +160,19 @@ func (w *world) mutateBody(op *feeds.PutBody, token string, before *[]func()) {
 	}
 }
 
+// loadAnew puts what the post store has in the place of an outbox that cannot be read, as if that were all.
+func (w *world) loadAnew(op *feeds.DropOutbox) func() {
+	read := &feeds.ReadOutbox{Author: op.Author}
+	w.redis.model.Apply(read)
+	value := bytes.Repeat([]byte{0xff}, 8)
+	for _, row := range w.store.byAuthor[op.Author] {
+		if row.created >= 0 && row.deleted < 0 {
+			value = feeds.AppendID(value, row.post.ID)
+		}
+	}
+	return w.redis.model.Apply(&feeds.RewriteOutbox{Author: op.Author, Token: op.Token, Old: read.Value, New: value})
+}
+
 func (w *world) mutateSwap(op *feeds.SwapFeed, token string) {
 	if w.mutated("ignore the token in SwapFeed") {
 		op.Token = token
@@ -200,6 +217,9 @@ func (w *world) mutateAnswer(op feeds.Op) {
 	case *feeds.ReadBody:
 		w.mutateRead(op)
 	case *feeds.ReadOutbox:
+		if w.mutated("a feed built from an outbox in a lost zone") && op.State.Token == "" {
+			op.State = feeds.ZoneState{Token: "any", Recovering: true}
+		}
 		if w.mutated("complete though a zone recovers") {
 			op.State.Recovering = false
 		}

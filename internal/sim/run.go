@@ -6,6 +6,7 @@ import (
 	"freshet"
 	"freshet/internal/feeds"
 	"freshet/processors/following"
+	"freshet/views"
 )
 
 // Kinds are the kinds of action that a run may do without; a violation is easier to read with fewer of them.
@@ -216,6 +217,7 @@ func (w *world) rest() {
 		return
 	}
 	w.now = w.now.Add(20 * time.Second) // past every lease of a build
+	w.findCorrupt()
 	for limit := w.step + most; w.step < limit && w.violated == nil && !(w.stored() && w.still()); w.step++ {
 		w.advance()
 	}
@@ -224,6 +226,13 @@ func (w *world) rest() {
 	}
 	w.forgetCoros()
 	w.checkAtRest()
+}
+
+// findCorrupt reads every outbox, so that no corrupt one is found when nobody can mend it any more.
+func (w *world) findCorrupt() {
+	for _, n := range w.accounts {
+		_, _ = w.apis[0].readNow(func() (views.Page, error) { return w.apis[0].feeds.ByAuthor(background, n, 0, 1) })
+	}
 }
 
 // stored says that the archive has passed the newest post by the time that a post may take.

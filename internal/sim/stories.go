@@ -162,6 +162,28 @@ var Stories = []Story{
 		},
 	},
 	{
+		Name:  "a cold build before a loss is noticed, and an archive that catches up",
+		Rule:  "a feed built from an outbox in a lost zone",
+		Stage: apart,
+		Play: func(s *scene) {
+			reader, author := s.accounts[0], s.accounts[1]
+			s.archive(false)
+			s.followed(reader, author)
+			s.posted(author)
+			s.compacted(reader) // who has never read
+			wr := s.fanout.hosts[0].writer
+			wr.noteAt = s.now.Add(time.Hour)
+			s.redis.flushAll(s.redis.nodes[1])
+			s.read(s.apis[0], reader)
+			s.archive(true)
+			s.until("the archive has the post", func() bool { return s.store.progress[0].Offset == 1 })
+			wr.noteAt = time.Time{}
+			s.noticed()
+			s.settled()
+			s.read(s.apis[0], reader)
+		},
+	},
+	{
 		Name:  "a zone that goes back to an older recovery, without a delete's tombstone",
 		Rule:  "tokens without an order",
 		Stage: apart,
@@ -293,6 +315,22 @@ var Stories = []Story{
 			s.until("the post has come again", func() bool {
 				return h.sess != nil && h.sess.ready && h.sess.parts[0].inputs[1].tracker.Finished() == 1
 			})
+			s.read(s.apis[0], reader)
+		},
+	},
+	{
+		Name: "a corrupt outbox that held what the archive has yet to store",
+		Rule: "a corrupt outbox is loaded anew",
+		Play: func(s *scene) {
+			reader, author := s.accounts[0], s.accounts[1]
+			s.archive(false)
+			s.followed(reader, author)
+			s.posted(author)
+			s.compacted(reader) // who has never read
+			box := &feeds.ReadOutbox{Author: author}
+			s.redis.model.Apply(box)
+			s.spoil(author, box.Value[1:])
+			s.read(s.apis[0], reader)
 			s.read(s.apis[0], reader)
 		},
 	},

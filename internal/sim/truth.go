@@ -36,6 +36,7 @@ type truth struct {
 	unharmed bool
 
 	headers      map[freshet.Number]feeds.Header // as last written, if that was not lost
+	spoilt       map[freshet.Number]bool         // whose outbox somebody has spoilt at some time
 	archived     []int64                         // committed by the archive group
 	archiveReset []int64
 	listed       []int64
@@ -76,7 +77,8 @@ func newTruth(w *world) *truth {
 	t := &truth{
 		w: w, posts: map[freshet.PostID]*postTruth{}, last: map[[2]freshet.Number]int64{},
 		until: map[pairEvent]int{}, saw: map[*proc][]uint64{}, unharmed: w.shape.fanout == 1,
-		opened: map[*proc][]int{}, headers: map[freshet.Number]feeds.Header{}, verifies: map[*host]int{},
+		spoilt: map[freshet.Number]bool{}, opened: map[*proc][]int{},
+		headers: map[freshet.Number]feeds.Header{}, verifies: map[*host]int{},
 		archived: make([]int64, w.partitions), archiveReset: make([]int64, w.partitions), listed: make([]int64,
 			w.partitions),
 	}
@@ -173,18 +175,23 @@ func (t *truth) judge(p *postTruth) {
 
 // lost notes what a node of Redis lost.
 func (t *truth) lost(n *node) {
-	l := &loss{step: t.w.step, lost: t.w.redis.zonesOf(n), zones: map[feeds.Zone]bool{}}
-	for zone := range feeds.Zone(t.w.layout.Zones) {
-		l.zones[zone] = true
-	}
-	t.losses = append(t.losses, l)
-	t.lastLoss, t.unharmed = t.w.step, false
 	// A tombstone that is not there now may have been lost today, or with an earlier loss whose recovery is lost today.
 	for _, p := range t.order {
 		if p.deleted && t.w.redis.nodeOf(t.w.layout.OfPost(p.id)) == n && !t.w.redis.model.Deleted(p.id) {
 			p.lost, p.exposed = true, t.w.step
 		}
 	}
+	t.lose(t.w.redis.zonesOf(n))
+}
+
+// lose notes that zones have lost something.
+func (t *truth) lose(zones []feeds.Zone) {
+	l := &loss{step: t.w.step, lost: zones, zones: map[feeds.Zone]bool{}}
+	for zone := range feeds.Zone(t.w.layout.Zones) {
+		l.zones[zone] = true
+	}
+	t.losses = append(t.losses, l)
+	t.lastLoss, t.unharmed = t.w.step, false
 	// What is not committed may be forgotten by a writer that dies, and then nobody can tell that it was there: it
 	// comes again.
 	for _, p := range t.order {
@@ -243,6 +250,16 @@ func (w *world) watch(p *proc, op feeds.Op) {
 			w.count("outbox: rewritten")
 		} else {
 			w.count("outbox: rewrite refused")
+		}
+	case *feeds.DropOutbox:
+		w.tracef("%s: outbox of %v dropped, and zone %d with it: %t !", p.name, op.Author, op.InZone(w.layout), op.OK)
+		if op.OK {
+			w.count("outbox: a corrupt one given up")
+			if !t.spoilt[op.Author] {
+				w.violate("corrupt outbox", []any{op.Author}, "%s finds the outbox of %s corrupt, which nobody has spoilt",
+					p.name, w.account(op.Author))
+			}
+			t.lose([]feeds.Zone{op.InZone(w.layout)})
 		}
 	case *feeds.SwapFeed:
 		w.watchSwap(p, op)

@@ -139,6 +139,8 @@ func (m *Model) Apply(op feeds.Op) func() {
 		op.Value, op.State = z.outboxes[op.Author], z.state()
 	case *feeds.RewriteOutbox:
 		rewriteOutbox(z, op, &u)
+	case *feeds.DropOutbox:
+		z.dropOutbox(op, &u)
 	case *feeds.AppendLog:
 		value := appended(z.logs[op.Block], op.Entries)
 		set(&u, z.logs, op.Block, value)
@@ -263,6 +265,17 @@ func rewriteOutbox(z *zone, op *feeds.RewriteOutbox, u *undo) {
 	}
 }
 
+func (z *zone) dropOutbox(op *feeds.DropOutbox, u *undo) {
+	if op.OK = z.is(op.Token); !op.OK {
+		return
+	}
+	z.setToken(u, "")
+	old := z.marks
+	z.marks = map[feeds.Input]int64{}
+	*u = append(*u, func() { z.marks = old })
+	drop(u, z.outboxes, op.Author)
+}
+
 func (z *zone) block(number uint64) *block {
 	b := z.blocks[number]
 	if b == nil {
@@ -350,6 +363,13 @@ func (m *Model) Deleted(id freshet.PostID) bool {
 func (m *Model) DropPost(id freshet.PostID) func() {
 	var u undo
 	drop(&u, m.zones[m.layout.OfPost(id)].posts, id)
+	return u.all
+}
+
+// SetOutbox overwrites an author's outbox.
+func (m *Model) SetOutbox(author freshet.Number, value []byte) func() {
+	var u undo
+	set(&u, m.zones[m.layout.OfAuthor(author)].outboxes, author, value)
 	return u.all
 }
 

@@ -107,6 +107,9 @@ func (c *comparison) draw() feeds.Op {
 	case 10:
 		return &feeds.ReadOutbox{Author: author}
 	case 11:
+		if c.rng.IntN(6) == 0 {
+			return &feeds.DropOutbox{Author: author, Token: c.token(c.layout.OfAuthor(author))}
+		}
 		return &feeds.RewriteOutbox{
 			Author: author, Token: c.token(c.layout.OfAuthor(author)), Old: c.recent(c.boxes), New: c.recent(c.boxes),
 		}
@@ -232,6 +235,8 @@ func (c *comparison) learn(op feeds.Op) {
 		c.boxes = append(c.boxes, op.Value)
 	case *feeds.RewriteOutbox:
 		c.verdict("rewrite outbox", op.OK)
+	case *feeds.DropOutbox:
+		c.verdict("drop outbox", op.OK)
 	case *feeds.ReadBlock:
 		c.logs, c.generations = append(c.logs, op.Log), append(c.generations, op.Generation)
 	case *feeds.SwapFeed:
