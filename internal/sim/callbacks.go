@@ -29,6 +29,11 @@ func (p *part) onReport(m *message, r *record, report following.AppliedReport) {
 			report.Version = relation.Version
 		}
 	}
+	if w.mutated("a contradiction is left alone") {
+		if relation, ok := row.Relation(report.Followee); !ok || relation.Version != report.Version {
+			return
+		}
+	}
 	next, _, statements := following.Report(row, report)
 	if len(statements) > 0 {
 		w.count("following: the truth is stated again")

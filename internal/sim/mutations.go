@@ -79,6 +79,7 @@ var Mutations = []Mutation{
 	{Name: "no look for tombstones below the floor", Focus: "bodies", Seed: 20},
 	{Name: "complete though the view is behind", Told: true},
 	{Name: "complete though a zone recovers", Focus: "aimed", Seed: 38},
+	{Name: "a contradiction is left alone", Told: true},
 	{Name: "report compared without its version", Told: true},
 	{Name: "an empty outbox begins every other", Focus: "aim outbox: trim", Seed: 15},
 	{Name: "counter moved after the watermarks were read", Told: true},

@@ -6,6 +6,7 @@ import (
 	"freshet"
 	"freshet/internal/feeds"
 	"freshet/processors/fanout"
+	"freshet/processors/following"
 )
 
 // Stories are told by TestStories, each with its rule and without it.
@@ -31,6 +32,19 @@ var Stories = []Story{
 			p := s.post(author)
 			s.within(2000, func() bool { return p.due })
 			s.read(s.apis[0], reader)
+		},
+	},
+	{
+		Name: "a zombie's unfollow after a new follow",
+		Rule: "a contradiction is left alone",
+		Play: func(s *scene) {
+			reader, author := s.accounts[0], s.accounts[1]
+			s.unfollow(reader, author)
+			s.followed(reader, author)
+			s.followers.append(&record{partition: 0, key: author.Key(), at: s.now, value: following.Statement{
+				Followee: author, Follower: reader, Version: following.VersionOf(0),
+			}})
+			s.settled()
 		},
 	},
 	{
