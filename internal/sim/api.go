@@ -21,11 +21,13 @@ func (w *world) clock() time.Time { return w.now }
 // api is a process that takes posts and follows, and answers reads from its own copy of the following table.
 type api struct {
 	*proc
-	conn   *conn
-	view   *view
-	minter *freshet.Minter
-	feeds  *views.Feeds
-	busy   int
+	conn     *conn
+	view     *view
+	accounts *accounts
+	node     int64
+	minter   *freshet.Minter
+	feeds    *views.Feeds
+	busy     int
 }
 
 // view is a lagging copy of a table.
@@ -52,10 +54,13 @@ func newAPI(w *world, i int) {
 			a.view.until = append(a.view.until, w.followingTable.end(p))
 		}
 		w.names++
-		a.minter, _ = freshet.NewMinter(int64(w.names%freshet.Nodes), w.clock)
+		a.node = int64(w.names % freshet.Nodes)
+		a.minter, _ = freshet.NewMinter(a.node, a.now)
+		a.accounts = newAccounts(w)
 		a.feeds = &views.Feeds{
-			Conn: a.conn, Layout: w.layout, Store: w.store, Rows: a.view, Accounts: directory{}, Partitions: int32(w.partitions),
-			ProduceTimeout: produceTimeout, Now: w.clock, Random: w.rng.Uint64, Pause: w.pause,
+			Conn: a.conn, Layout: w.layout, Store: w.store, Rows: a.view, Accounts: a.accounts,
+			Partitions:     int32(w.partitions),
+			ProduceTimeout: produceTimeout, Now: a.now, Random: w.rng.Uint64, Pause: w.pause,
 		}
 	}
 	w.apis = append(w.apis, a)
@@ -71,12 +76,6 @@ func (w *world) pause(_ context.Context, d time.Duration) {
 		}
 		return !w.now.Before(until)
 	})
-}
-
-type directory struct{}
-
-func (directory) ByNumber(n freshet.Number) (freshet.Account, bool, error) {
-	return freshet.Account{Number: n}, true, nil
 }
 
 // Row implements views.Rows.
@@ -148,16 +147,34 @@ func encodeBody(e freshet.PostEvent) []byte {
 	return b
 }
 
+// mint waits as the minter does while the clock is behind the last id.
+func (a *api) mint(c *coro) freshet.PostID {
+	over, cancel := context.WithCancel(background)
+	cancel()
+	for {
+		id, err := a.minter.Mint(over)
+		if err == nil {
+			return id
+		}
+		a.w.count("clock: a step back is waited out")
+		if a.w.mutated("a step back of the clock is not waited out") {
+			a.minter, _ = freshet.NewMinter(a.node, a.now)
+			continue
+		}
+		last := a.w.now
+		c.until(func() bool { return a.w.now.After(last) })
+	}
+}
+
 // publish is what POST does: the zone's token, the id, the log, then as a courtesy body and outbox.
 func (a *api) publish(author freshet.Number) {
 	w := a.w
 	a.client("publish", func(c *coro) {
 		// The zone of the body follows from the id, and the token has to be read before the post is in the log.
-		id, err := a.minter.Mint(background)
-		if err != nil {
-			panic(err)
-		}
+		id := a.mint(c)
+		deadline := w.now.Add(produceTimeout)
 		p := w.truth.minted(id, author)
+		p.behind = a.setBack > 0
 		zone := &feeds.ReadZone{Zone: w.layout.OfPost(id)}
 		away := a.conn.Do(background, zone)
 		e := freshet.PostEvent{Kind: freshet.PostCreated, Post: freshet.Post{
@@ -167,7 +184,7 @@ func (a *api) publish(author freshet.Number) {
 		if w.chance(3) {
 			e.Post.Visibility = freshet.FollowersOnly
 		}
-		s, err := a.produce(c, w.posts, author.Key(), e, id.Time().Add(produceTimeout))
+		s, err := a.produce(c, w.posts, author.Key(), e, deadline)
 		if err != nil || away != nil {
 			return
 		}

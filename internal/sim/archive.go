@@ -41,7 +41,7 @@ func (a *archive) posts(c *coro, partition int) {
 			at, w.truth.archiveReset[partition] = reset, -1
 		}
 		log := w.posts.parts[partition]
-		fetched := w.now // before the end is looked at: a record that comes later is later
+		fetched := a.now() // before the end is looked at: a record that comes later is later
 		n := min(int64(1+w.rng.IntN(4)), int64(len(log))-at)
 		if n == 0 && w.chance(4) {
 			c.pass()

@@ -115,11 +115,13 @@ func (r Report) String() string {
 
 // Expected is what has to occur in a campaign that is worth anything.
 var Expected = []string{
-	"body: not trusted", "body: refused", "client: block", "client: deletes", "client: edits", "client: follow",
+	"body: not trusted", "body: refused", "client: block", "client: close", "client: deletes",
+	"client: edits", "client: follow",
 	"client: mute", "client: posts", "client: unfollow", "compaction: a corrupt value healed",
 	"compaction: a feed made cold",
 	"compaction: an outbox trimmed", "compaction: entries merged", "compaction: entries of cold accounts dropped",
-	"compaction: refused", "fault: away", "fault: cold", "fault: corrupt", "fault: crash", "fault: cut",
+	"compaction: refused", "clock: a step back is waited out", "fault: away", "fault: clock",
+	"fault: cold", "fault: corrupt", "fault: crash", "fault: cut",
 	"fault: days",
 	"fault: disk", "fault: flushall", "fault: lose", "fault: lose much", "fault: rebalance",
 	"fault: replay", "fault: reset",

@@ -110,6 +110,10 @@ func (w *world) checkPage(r *pageRead) {
 			w.violate("deleted post shown", []any{p.id, r.reader},
 				"%s in a feed of %s, read since step %d; its delete was answered in step %d", w.truth.name(id), w.account(r.reader),
 				r.began, p.answered)
+		case r.closed(p.author):
+			w.violate("post of a closed account shown", []any{p.id, p.author, r.reader}, "%s of %s in a feed of %s, read since "+
+				"step %d", w.truth.name(id), w.account(p.author), w.account(r.reader), r.began)
+			return
 		case !r.allowed(p.author):
 			w.violate("hidden post shown", []any{p.id, p.author, r.reader}, "%s of %s in a feed of %s",
 				w.truth.name(id),
@@ -146,6 +150,12 @@ func names(w *world, ids []freshet.PostID) []string {
 	return all
 }
 
+// closed says that the process knew, before the read began, that the author's account is closed.
+func (r *pageRead) closed(author freshet.Number) bool {
+	step, closed := r.a.accounts.closed[author]
+	return closed && step < r.began
+}
+
 // allowed says that by some rows which the process had during the read the reader may see the author's posts.
 func (r *pageRead) allowed(author freshet.Number) bool {
 	if author == r.reader {
@@ -167,7 +177,12 @@ func (r *pageRead) allowed(author freshet.Number) bool {
 // rows name is the last word in the log, or the post had come to all feeds before there was another.
 func (r *pageRead) owed(p *postTruth) bool {
 	t, author := r.a.w.truth, p.author
-	if author == r.reader {
+	switch {
+	case t.closed[author]:
+		return false
+	case p.behind && r.a.w.store.posts[p.id] == nil:
+		return false // by its id it is so old that it has to be in the post store already
+	case author == r.reader:
 		return true
 	}
 	for _, row := range append(r.rows[r.reader], r.first, r.last) {

@@ -21,7 +21,7 @@
 //	writer.go    what stands around feeds.Flusher on a fan-out host
 //	archive.go   the group that fills the post store; store.go is the store
 //	redis.go     Redis; the operations themselves are feedstest.Model, which a test holds to the real scripts
-//	api.go       API processes: posts, deletes, follows, and their views
+//	api.go       API processes: posts, deletes, follows, and their views; accounts.go is the view of closed accounts
 //	truth.go     what only the simulator knows
 //	check.go     what is checked of a page; rest.go is what is checked at rest
 //	aim.go       accidents just before one kind of operation
@@ -35,14 +35,16 @@
 // Of every page that a client reads:
 //
 //   - its posts are in order, each once, below the cursor and not below the next one;
-//   - no post whose delete was answered before the read began;
+//   - no post whose delete was answered before the read began, or of whose author the process knew then that the
+//     account is closed;
 //   - no post of an author whom the reader's row does not follow, or mutes or blocks, or who blocks the reader, by the
 //     rows that the process had during the read;
 //   - if it says that it is complete, it lacks no post that is due. A post is due to a reader when it is in the log and
 //     no delete of it is, by the end of the read; by every row that the process had during the read the reader follows
 //     the author and nothing hides the author; before the read began fan-out had released the record of posts and every
 //     record of its loop that came of it; and the follow that these rows name is the last one in the log, or at least
-//     was until then, and Redis has lost nothing since.
+//     was until then, and Redis has lost nothing since. A post of a process whose clock was behind looks older than it
+//     is, as if the archive had to have it; it is due when the archive does.
 //
 // And of every look that a writer takes at all zones: it finds no loss as long as Redis has lost nothing.
 //
@@ -64,8 +66,7 @@
 //
 // # What is not modelled
 //
-// Registration, profiles and closed accounts; pull-tier authors; the background pass that states everything again,
-// which nothing here needs; caches in front of the views; edits of posts that come back in another order; clocks
-// that step back; a Redis Cluster that moves slots; dead letters; log compaction and retention; processes that
-// stand still for days.
+// Registration, and names of accounts; pull-tier authors; the background pass that states everything again, which
+// nothing here needs; caches in front of the views; edits of posts that come back in another order; a Redis Cluster
+// that moves slots; dead letters; log compaction and retention; processes that stand still for days.
 package sim

@@ -12,7 +12,7 @@ func (w *world) fault() {
 	faults := [...]string{
 		"crash", "zombie", "rebalance", "lose", "lose much", "flushall", "away", "slow", "cut", "disk",
 		"stall", "days", "reset", "replay",
-		"cold", "corrupt",
+		"cold", "corrupt", "clock",
 	}
 	sum := 0
 	for _, kind := range faults {
@@ -54,6 +54,10 @@ func (w *world) fault() {
 		n.slowTo = w.step + w.rng.IntN(500)
 	case "cut":
 		n.epoch++
+	case "clock":
+		p := w.procs[w.rng.IntN(len(w.procs))]
+		p.setBack = time.Duration(w.rng.IntN(5000)) * time.Millisecond
+		w.tracef("the clock of %s is now %s behind !", p.name, p.setBack)
 	case "disk":
 		g := w.following
 		if w.chance(2) {

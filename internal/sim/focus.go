@@ -87,6 +87,16 @@ var Focuses = map[string]func(w *world){
 		w.rate(w.rng.IntN(11), "compaction")
 		w.shape.fanout = 1 + w.rng.IntN(2)
 	},
+	// Accounts that are closed.
+	"accounts": func(w *world) {
+		w.rate(5, "close", "block", "delete", "stall", "crash")
+		w.shape.apis = 2
+	},
+	// Clocks that step back.
+	"clocks": func(w *world) {
+		w.rate(8, "clock")
+		w.rate(3, "crash", "flushall", "lose", "delete", "edit", "cold")
+	},
 	// Several writers that die and lose at once.
 	"writers": func(w *world) {
 		w.small(5)

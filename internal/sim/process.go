@@ -1,6 +1,9 @@
 package sim
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // proc is a process: what dies together.
 type proc struct {
@@ -10,8 +13,10 @@ type proc struct {
 	pausedTo int // the step until which it stands still, without knowing
 	producer *producer
 	started  int // how many times
-	onStart  func()
-	onDeath  func()
+	// setBack is how much less its host's clock says than that of most others.
+	setBack time.Duration
+	onStart func()
+	onDeath func()
 }
 
 var errTimeout = errors.New("kafka did not acknowledge in time")
@@ -24,6 +29,8 @@ func (w *world) newProc(name string) *proc {
 }
 
 func (p *proc) runs() bool { return p.alive && (p.w.step >= p.pausedTo || p.w.quiet) }
+
+func (p *proc) now() time.Time { return p.w.now.Add(-p.setBack) }
 
 func (p *proc) start() {
 	p.alive, p.pausedTo = true, 0

@@ -40,7 +40,8 @@ func (w *world) definition() map[freshet.Number][]freshet.PostID {
 	for _, n := range w.accounts {
 		for _, p := range w.truth.order {
 			a := p.author
-			if p.logged && !p.deleted && (a == n || follows[n][a] && !mutes[n][a] && !blocks[n][a] && !blocks[a][n]) {
+			hidden := !p.logged || p.deleted || w.truth.closed[a]
+			if !hidden && (a == n || follows[n][a] && !mutes[n][a] && !blocks[n][a] && !blocks[a][n]) {
 				feed[n] = append(feed[n], p.id)
 			}
 		}
@@ -145,7 +146,7 @@ func (w *world) checkProfiles() {
 	for _, author := range w.accounts {
 		var want []freshet.PostID
 		for _, p := range w.truth.order {
-			if p.author == author && p.logged && !p.deleted {
+			if p.author == author && p.logged && !p.deleted && !w.truth.closed[author] {
 				want = append(want, p.id)
 			}
 		}

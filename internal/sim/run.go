@@ -13,8 +13,11 @@ import (
 var Kinds = []string{
 	"follow", "unfollow", "mute", "block", "edit", "delete", "crash", "zombie", "rebalance", "lose",
 	"lose much", "flushall", "away", "slow",
-	"cut", "disk", "stall", "days", "reset", "replay", "cold", "corrupt", "compaction",
+	"cut", "disk", "stall", "days", "reset", "replay", "cold", "corrupt", "compaction", "close", "clock",
 }
+
+// onlyInFocus are the kinds that do not happen unless a focus asks for them.
+var onlyInFocus = []string{"close", "clock"}
 
 // Result is what a run came to.
 type Result struct {
@@ -72,7 +75,13 @@ func (w *world) advance() {
 				return
 			}
 		case r < 91:
-			if a := w.apis[w.rng.IntN(len(w.apis))]; a.runs() && a.view.step() {
+			a := w.apis[w.rng.IntN(len(w.apis))]
+			if a.runs() && a.accounts.behind() && (w.quiet || w.chance(w.pace.view)) {
+				a.accounts.step()
+				w.done++
+				return
+			}
+			if a.runs() && a.view.step() {
 				w.done++
 				return
 			}
@@ -139,6 +148,10 @@ func (w *world) client() {
 		return
 	}
 	n, other := w.someone(), w.someone()
+	if w.rates["close"] > 0 && w.chance(80) {
+		a.close(n)
+		return
+	}
 	kinds := [...]string{"follow", "unfollow", "mute", "block", "delete", "edit"}
 	switch r := w.rng.IntN(100); {
 	case r < 40:
@@ -202,6 +215,9 @@ func (w *world) request(a *api, kind string, n, other freshet.Number) {
 // rest lets everything come to an end, and compares.
 func (w *world) rest() {
 	w.quiet = true
+	for _, p := range w.procs {
+		p.setBack = 0 // clocks are set right
+	}
 	w.tracef("nothing more happens !")
 	const most = 1_000_000
 	for limit := w.step + most; w.step < limit && w.violated == nil; w.step++ {
@@ -274,6 +290,9 @@ func (w *world) unrest() string {
 	for _, a := range w.apis {
 		if a.busy > 0 {
 			return a.name + " is busy"
+		}
+		if a.accounts.behind() {
+			return a.name + " has not heard of all closings"
 		}
 		for p, at := range a.view.at {
 			if at < w.followingTable.end(p) {

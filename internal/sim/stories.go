@@ -48,6 +48,20 @@ var Stories = []Story{
 		},
 	},
 	{
+		Name: "a clock that steps back to the moment of an earlier id",
+		Rule: "a step back of the clock is not waited out",
+		Play: func(s *scene) {
+			p := s.post(s.accounts[1])
+			s.later(time.Second)
+			s.post(s.accounts[1])
+			s.client("the post", func(a *api) {
+				a.setBack = s.now.Sub(p.id.Time())
+				a.publish(s.accounts[1])
+				s.coros[len(s.coros)-1].run() // at this moment
+			})
+		},
+	},
+	{
 		Name: "a report of an old yes after a new follow",
 		Rule: "report compared without its version",
 		Play: func(s *scene) {

@@ -64,7 +64,7 @@ type sent struct {
 }
 
 func (p *producer) send(t *topic, key string, value any, ack func(error)) *sent {
-	s := &sent{record: &record{partition: t.partition(key), key: key, value: value, at: p.w.now}, ack: ack}
+	s := &sent{record: &record{partition: t.partition(key), key: key, value: value, at: p.owner.now()}, ack: ack}
 	for _, q := range p.queues {
 		if q.topic == t && q.partition == s.partition {
 			q.records = append(q.records, s)

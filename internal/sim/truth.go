@@ -24,6 +24,8 @@ type truth struct {
 	last  map[[2]freshet.Number]int64
 	until map[pairEvent]int
 
+	closed map[freshet.Number]bool
+
 	losses   []*loss // not noticed yet
 	lossSeen int     // the step at which the last unnoticed loss ended
 	lastLoss int     // the step of the last loss, noticed or not
@@ -56,6 +58,7 @@ type postTruth struct {
 	exposed int
 	lost    bool
 	records []*record
+	behind  bool // its id is older than it is, by a clock that was behind
 	due     bool // fan-out has brought it everywhere
 	dueAt   int  // the step at which it had
 }
@@ -77,7 +80,7 @@ func newTruth(w *world) *truth {
 	t := &truth{
 		w: w, posts: map[freshet.PostID]*postTruth{}, last: map[[2]freshet.Number]int64{},
 		until: map[pairEvent]int{}, saw: map[*proc][]uint64{}, unharmed: w.shape.fanout == 1,
-		spoilt: map[freshet.Number]bool{}, opened: map[*proc][]int{},
+		spoilt: map[freshet.Number]bool{}, closed: map[freshet.Number]bool{}, opened: map[*proc][]int{},
 		headers: map[freshet.Number]feeds.Header{}, verifies: map[*host]int{},
 		archived: make([]int64, w.partitions), archiveReset: make([]int64, w.partitions), listed: make([]int64,
 			w.partitions),
@@ -97,6 +100,9 @@ func (t *truth) name(id freshet.PostID) string {
 
 // minted notes a post that an API process is about to publish.
 func (t *truth) minted(id freshet.PostID, author freshet.Number) *postTruth {
+	if t.posts[id] != nil {
+		t.w.violate("an id twice", []any{id, author}, "%d", id)
+	}
 	p := &postTruth{id: id, author: author, number: len(t.order)}
 	t.posts[id] = p
 	t.order = append(t.order, p)
@@ -131,6 +137,9 @@ func (t *truth) appended(r *record) {
 				t.last[pair] = r.offset
 			}
 		}
+	case closing:
+		t.w.tracef("log %s/%d@%d: %v is closed", r.topic.name, r.partition, r.offset, value.account)
+		t.closed[value.account] = true
 	case fanout.LoopMessage:
 		if value.Kind == fanout.LoopDeliver {
 			if p := t.posts[value.Post]; !p.due {

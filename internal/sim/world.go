@@ -90,8 +90,8 @@ type world struct {
 	layout     feeds.Layout
 	accounts   []freshet.Number
 
-	follows, followers, applied, posts, replays, loop, followingTable, fanoutTable *topic
-	topics                                                                         []*topic
+	follows, followers, applied, posts, replays, loop, followingTable, fanoutTable, profiles *topic
+	topics                                                                                   []*topic
 
 	redis *cluster
 	store *store
@@ -120,6 +120,9 @@ func newWorld(cfg Config) *world {
 	}
 	for _, kind := range Kinds {
 		// Runs differ in what they do much, and in what they do not do at all.
+		if slices.Contains(onlyInFocus, kind) {
+			continue
+		}
 		if rate := w.rng.IntN(14); rate <= 10 {
 			w.rates[kind] = rate
 		}
@@ -153,7 +156,7 @@ func newWorld(cfg Config) *world {
 	}{
 		{&w.follows, "follows"}, {&w.followers, "followers"}, {&w.applied, "applied"}, {&w.posts, feeds.InputPosts},
 		{&w.replays, feeds.InputReplays}, {&w.loop, feeds.InputLoop},
-		{&w.followingTable, "following-table"}, {&w.fanoutTable, "fanout-table"},
+		{&w.followingTable, "following-table"}, {&w.fanoutTable, "fanout-table"}, {&w.profiles, "profiles"},
 	} {
 		*t.to = newTopic(w, t.name)
 		w.topics = append(w.topics, *t.to)
