@@ -16,6 +16,10 @@ import (
 // redisGrace bounds what a post waits for Redis, before and after it is in the log: posting does not depend on Redis.
 const redisGrace = 250 * time.Millisecond
 
+// tombstoneGrace bounds what the answer to a delete waits for Redis. It is long: once a delete is answered no read of
+// this process may show the post, and a Redis that is only slow goes on answering reads.
+const tombstoneGrace = 5 * time.Second
+
 // PostStore is what deleting needs of the post store.
 type PostStore interface {
 	Posts(ctx context.Context, ids []freshet.PostID) (map[freshet.PostID]freshet.Post, error)
@@ -72,7 +76,7 @@ func (p *Publisher) Delete(ctx context.Context, id freshet.PostID) (at Position,
 	if err != nil {
 		return Position{}, true, err
 	}
-	if err := p.try(ctx, &feeds.PutTombstone{Post: id}); err != nil {
+	if err := p.within(ctx, tombstoneGrace, &feeds.PutTombstone{Post: id}); err != nil {
 		p.Log.Warn("redis is away; fan-out will hide the post", "post", id, "error", err)
 	}
 	return at, true, nil
@@ -116,8 +120,10 @@ func (p *Publisher) authorOf(ctx context.Context, id freshet.PostID) (freshet.Nu
 	return 0, postUnknown, nil
 }
 
-func (p *Publisher) try(ctx context.Context, op feeds.Op) error {
-	ctx, cancel := context.WithTimeout(ctx, redisGrace)
+func (p *Publisher) try(ctx context.Context, op feeds.Op) error { return p.within(ctx, redisGrace, op) }
+
+func (p *Publisher) within(ctx context.Context, grace time.Duration, op feeds.Op) error {
+	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
 	return p.Conn.Do(ctx, op)
 }
