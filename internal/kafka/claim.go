@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 )
@@ -14,6 +15,8 @@ type claim struct {
 	s           *session
 	watermarked bool
 	limit       int // messages in flight
+	gathers     bool
+	linger      time.Duration // how long a window of a claim that gathers waits for more
 	end         int64
 
 	gate      chan struct{} // closed when the claim may deliver; nil if it always may
@@ -30,6 +33,7 @@ type claim struct {
 	working   bool       // followUpLoop runs
 	waiting   bool       // for room
 	held      bool
+	gathered  map[int64][]int64 // by the first one's offset: the others that go by it and are not finished
 }
 
 type followUp struct {
@@ -37,9 +41,12 @@ type followUp struct {
 	run    func(done func(error))
 }
 
-func newClaim(s *session, at TopicPartition, p place, watermarked bool, limit int) *claim {
+func newClaim(s *session, at TopicPartition, p place, watermarked bool) *claim {
+	cfg := s.member.group.cfg
+	linger, gathers := cfg.Gathered[at.Topic]
 	return &claim{
-		at: at, s: s, watermarked: watermarked, limit: limit, end: p.end,
+		at: at, s: s, watermarked: watermarked, limit: cfg.MaxInFlight, end: p.end,
+		gathers: gathers, linger: linger, gathered: map[int64][]int64{},
 		room:      make(chan struct{}, 1),
 		due:       make(chan struct{}, 1),
 		tracker:   NewTracker(p.at, watermarked),
@@ -51,9 +58,16 @@ func newClaim(s *session, at TopicPartition, p place, watermarked bool, limit in
 func (c *claim) finish(offset int64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.tracker.Finish(offset) {
-		c.moved()
+	if !c.tracker.Finish(offset) {
+		return
 	}
+	if others, ok := c.gathered[offset]; ok {
+		delete(c.gathered, offset)
+		for _, other := range others {
+			c.tracker.Finish(other)
+		}
+	}
+	c.moved()
 }
 
 func (c *claim) followedUp(offset int64) {
@@ -100,6 +114,10 @@ const handover = 64
 func (c *claim) deliver(ctx context.Context, from <-chan *sarama.ConsumerMessage, to chan<- *sarama.ConsumerMessage) {
 	defer close(to)
 	if !c.waitForGate(ctx) {
+		return
+	}
+	if c.gathers {
+		c.gather(ctx, from, to)
 		return
 	}
 	for {
@@ -153,23 +171,25 @@ func (c *claim) setHeld(held bool) {
 
 // track waits for room and notes the message as delivered; false if ctx ended first.
 func (c *claim) track(ctx context.Context, offset int64) bool {
-	for {
-		c.mu.Lock()
-		full := c.tracker.InFlight() >= c.limit
-		c.waiting = full
-		if !full {
-			c.tracker.Deliver(offset)
-		}
-		c.mu.Unlock()
-		if !full {
-			return true
-		}
+	for !c.tracked(offset) {
 		select {
 		case <-c.room:
 		case <-ctx.Done():
 			return false
 		}
 	}
+	return true
+}
+
+// tracked notes the message as delivered; false if there is no room.
+func (c *claim) tracked(offset int64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waiting = c.tracker.InFlight() >= c.limit
+	if !c.waiting {
+		c.tracker.Deliver(offset)
+	}
+	return !c.waiting
 }
 
 // after registers a follow-up; false if the message is not in flight.

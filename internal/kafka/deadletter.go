@@ -110,7 +110,7 @@ func abort(ctx goka.Context, err error) {
 }
 
 // call turns a panic of the callback into poison, and lets goka's own through.
-func call[P proto.Message](ctx goka.Context, msg P, callback func(goka.Context, P) error) (err error) {
+func call[P any](ctx goka.Context, msg P, callback func(goka.Context, P) error) (err error) {
 	guard := &guarded{gokaContext: ctx}
 	defer func() {
 		if guard.inside {
@@ -131,6 +131,11 @@ type letterBox struct {
 // put emits a dead letter; the message that it is about is committed when the letter is acknowledged. nil data becomes
 // a nil value, empty data an empty one.
 func (l letterBox) put(ctx goka.Context, data []byte, cause error) {
+	l.putAt(ctx, ctx.Offset(), ctx.Timestamp(), data, cause)
+}
+
+// putAt is put for one message of several that share a context.
+func (l letterBox) putAt(ctx goka.Context, offset int64, at time.Time, data []byte, cause error) {
 	text := cause.Error()
 	if len(text) > maxErrorHeader {
 		text = text[:maxErrorHeader]
@@ -139,8 +144,8 @@ func (l letterBox) put(ctx goka.Context, data []byte, cause error) {
 		HeaderGroup:     []byte(l.group),
 		HeaderTopic:     []byte(ctx.Topic()),
 		HeaderPartition: []byte(strconv.FormatInt(int64(ctx.Partition()), 10)),
-		HeaderOffset:    []byte(strconv.FormatInt(ctx.Offset(), 10)),
-		HeaderTimestamp: []byte(ctx.Timestamp().UTC().Format(time.RFC3339Nano)),
+		HeaderOffset:    []byte(strconv.FormatInt(offset, 10)),
+		HeaderTimestamp: []byte(at.UTC().Format(time.RFC3339Nano)),
 		HeaderError:     []byte(text),
 	})
 	if data == nil {

@@ -5,7 +5,8 @@
 //
 //	Group (group.go)        joins the consumer group, applies seeks at the start of a session, stays in the group
 //	claim (claim.go)        delivers one topic's partition to goka: bounded, held back where wanted
-//	Codec, Handle           decode without ever failing; what cannot be handled becomes a dead letter
+//	window (gather.go)      where wanted, makes one message of those of a key that lie ready together
+//	Codec, Handle, Batch    decode without ever failing; what cannot be handled becomes a dead letter
 //	callback                the caller's; may defer its commit and may register a follow-up (Group.After)
 //	tracker (tracker.go)    finished -> followed up -> passed by the watermark -> released
 //	sarama                  commits what is released, and nothing else

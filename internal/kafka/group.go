@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
@@ -33,6 +34,9 @@ type GroupConfig struct {
 	MaxInFlight int
 	// Watermarked are the topics whose messages are released only once Release has passed them.
 	Watermarked []string
+	// Gathered are the topics that are read with BatchInput and of which the messages of a key that lie ready together
+	// are handed over as one; each with how long a message may wait for others, 0 for not at all.
+	Gathered map[string]time.Duration
 	// HoldUntil is a topic, or empty. After each assignment the claims of every other topic are held back until this
 	// topic's claim of the same partition number is finished up to the end that the partition had at the assignment.
 	// The topic must not be compacted: its last record would have to be there.

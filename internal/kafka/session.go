@@ -33,7 +33,7 @@ func newSession(id uint64, m *member, sess sarama.ConsumerGroupSession, at map[T
 	cfg := m.group.cfg
 	s := &session{id: id, member: m, real: sess, ctx: sess.Context(), claims: map[TopicPartition]*claim{}}
 	for tp, p := range at {
-		s.claims[tp] = newClaim(s, tp, p, slices.Contains(cfg.Watermarked, tp.Topic), cfg.MaxInFlight)
+		s.claims[tp] = newClaim(s, tp, p, slices.Contains(cfg.Watermarked, tp.Topic))
 	}
 	if cfg.HoldUntil == "" {
 		return s
