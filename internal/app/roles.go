@@ -64,11 +64,10 @@ func (a *App) table(
 	build func(brokers []string, names freshet.Names, opts ...goka.ProcessorOption) (*goka.Processor, error),
 ) error {
 	names, brokers, part := a.cfg.Names(), a.servers.brokers, string(name)
-	group := kafka.NewGroup(kafka.GroupConfig{Name: names.Group(name), Brokers: brokers, Logger: a.log})
-	a.groups[names.Group(name)] = group
+	cfg := kafka.GroupConfig{Name: names.Group(name), Brokers: brokers, Logger: a.log}
 	table := a.servers.tables.Processor(goka.Group(names.Group(name)), a.cfg.Partitions)
 	settings := kafka.ProcessorSettings{
-		Group: group, Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer, Logger: a.log,
+		Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer, Logger: a.log,
 	}
 	beside := []func(context.Context) error{table.Watch}
 	if name == freshet.FollowingGroup {
@@ -77,7 +76,11 @@ func (a *App) table(
 			return err
 		}
 		beside = append(beside, sweeper.Run)
+		cfg.Gathered = following.Gathered(names)
 	}
+	group := kafka.NewGroup(cfg)
+	a.groups[names.Group(name)] = group
+	settings.Group = group
 	a.add(part, func(ctx context.Context) error {
 		return kafka.Supervise(ctx, part, a.log, func(ctx context.Context) error {
 			p, err := build(brokers, names, kafka.ProcessorOptions(settings)...)

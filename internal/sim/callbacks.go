@@ -34,7 +34,7 @@ func (p *part) onReport(m *message, r *record, report following.AppliedReport) {
 			return
 		}
 	}
-	next, _, statements := following.Report(row, report)
+	next, statements := following.Report(row, report)
 	if len(statements) > 0 {
 		w.count("following: the truth is stated again")
 	}

@@ -115,7 +115,7 @@ func (w *world) step(s *site, input int) bool {
 		w.state(statements)
 	case following.AppliedReport:
 		var statements []following.Statement
-		s.row, _, statements = following.Report(s.row, m)
+		s.row, statements = following.Report(s.row, m)
 		w.state(statements)
 	case following.Statement:
 		state := fanout.State{Follower: m.Follower, Follows: m.Follows, Version: m.Version}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"time"
 
 	"github.com/lovoo/goka"
 
@@ -32,13 +33,27 @@ func Graph(names freshet.Names) *goka.GroupGraph {
 	const group = freshet.FollowingGroup
 	p := processor{followers: goka.Stream(names.Topic(freshet.Followers))}
 	return goka.DefineGroup(goka.Group(names.Group(group)),
-		kafka.Input(names.Topic(freshet.Follows), names, group, p.acted),
-		kafka.Input(names.Topic(freshet.Applied), names, group, p.reported),
+		kafka.BatchInput(names.Topic(freshet.Follows), names, group, p.acted),
+		kafka.BatchInput(names.Topic(freshet.Applied), names, group, p.reported),
 		kafka.Loop(names, group, p.loop),
 		goka.Persist(Table{}),
 		goka.Output(p.followers, statement),
 		kafka.DeadLetters(names),
 	)
+}
+
+// reportsLinger is how long a report may wait for others of the same follower. Nobody waits for a report: until it is
+// in the row, readers take the followee's posts from elsewhere.
+const reportsLinger = 20 * time.Millisecond
+
+// Gathered is the group's kafka.GroupConfig.Gathered. A row is one record and is written whole, so what changes a row
+// at the same time is put together: the events of an import, and the reports that come back for them. Without that,
+// following many accounts would cost the square of their number.
+func Gathered(names freshet.Names) map[string]time.Duration {
+	return map[string]time.Duration{
+		names.Topic(freshet.Follows): 0,
+		names.Topic(freshet.Applied): reportsLinger,
+	}
 }
 
 // New makes a processor for the group. A processor runs once; a supervisor makes another one after a failure.
@@ -55,32 +70,42 @@ type processor struct {
 	followers goka.Stream
 }
 
-func (p processor) acted(ctx goka.Context, m *events.FollowEvent) error {
+func (p processor) acted(ctx goka.Context, batch []kafka.Record[*events.FollowEvent]) error {
 	follower, row, err := rowOf(ctx)
 	if err != nil {
 		return err
 	}
-	event, err := eventOf(m, follower, ctx.Offset())
-	if err != nil {
-		return kafka.Poison(err)
-	}
-	next, statements := Apply(row, event)
-	if size := len(next.Relations) + len(next.Muted) + len(next.Blocked); size > MaxRow {
-		return kafka.Poison(fmt.Errorf("the row of account number %d would have %d entries, which is more than %d",
-			follower, size, MaxRow))
+	next, statements := row, []Statement(nil)
+	for _, record := range batch {
+		event, err := eventOf(record.Msg, follower, record.Offset)
+		if err != nil {
+			return kafka.Poison(err)
+		}
+		var says []Statement
+		next, says = Apply(next, event)
+		if size := len(next.Relations) + len(next.Muted) + len(next.Blocked); size > MaxRow {
+			return kafka.Poison(fmt.Errorf("the row of account number %d would have %d entries, which is more than %d",
+				follower, size, MaxRow))
+		}
+		statements = append(statements, says...)
 	}
 	p.write(ctx, row, next, statements)
 	return nil
 }
 
-func (p processor) reported(ctx goka.Context, m *events.AppliedReport) error {
+func (p processor) reported(ctx goka.Context, batch []kafka.Record[*events.AppliedReport]) error {
 	follower, row, err := rowOf(ctx)
 	if err != nil {
 		return err
 	}
-	next, _, statements := Report(row, AppliedReport{
-		Follower: follower, Followee: freshet.Number(m.GetFollowee()), Held: m.GetHeld(), Version: m.GetVersion(),
-	})
+	reports := make([]AppliedReport, len(batch))
+	for i, record := range batch {
+		m := record.Msg
+		reports[i] = AppliedReport{
+			Follower: follower, Followee: freshet.Number(m.GetFollowee()), Held: m.GetHeld(), Version: m.GetVersion(),
+		}
+	}
+	next, statements := Report(row, reports...)
 	p.write(ctx, row, next, statements)
 	return nil
 }

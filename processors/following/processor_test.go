@@ -126,6 +126,73 @@ func TestProcessor(t *testing.T) {
 	}
 }
 
+// TestReportsAreWrittenOnce: reports that lie ready together change the row once.
+func TestReportsAreWrittenOnce(t *testing.T) {
+	const many = 500
+	const ada, bob = freshet.Number(1), freshet.Number(2)
+	c := processortest.Start(t, 1)
+	follows, applied := c.Names.Topic(freshet.Follows), c.Names.Topic(freshet.Applied)
+	c.Gathered = following.Gathered(c.Names)
+	for topic := range c.Gathered {
+		c.Gathered[topic] = time.Hour // until a record with headers, which goes alone
+	}
+	record := func(topic string, key freshet.Number, m proto.Message, headers ...kgo.RecordHeader) *kgo.Record {
+		value, err := proto.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return &kgo.Record{Topic: topic, Key: []byte(key.Key()), Value: value, Headers: headers}
+	}
+	end := kgo.RecordHeader{Key: "end"}
+	var acts, reports []*kgo.Record
+	for i := range uint64(many) {
+		acts = append(acts, record(follows, ada, &events.FollowEvent{Kind: events.FollowEvent_FOLLOW, Target: 10 + i}))
+		reports = append(reports, record(applied, ada, &events.AppliedReport{
+			Followee: 10 + i, Held: true, Version: following.VersionOf(int64(i)),
+		}))
+	}
+	// One event in the middle cannot be processed: the others are, and their offsets are still theirs.
+	acts[7] = record(follows, ada, &events.FollowEvent{Kind: 99, Target: 17})
+	acts = append(acts, record(follows, bob, &events.FollowEvent{Kind: events.FollowEvent_MUTE, Target: 3}, end))
+	reports = append(reports, record(applied, bob, &events.AppliedReport{Followee: 3}, end))
+
+	c.Processor(freshet.FollowingGroup, following.New)
+	view, err := views.NewFollowing(c.Brokers, c.Names, c.ViewSettings("following"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Run("following", view.Run)
+	c.Await("following recovered", view.Ready())
+	ctx, cancel := context.WithTimeout(context.Background(), processortest.Patience)
+	defer cancel()
+	c.Put(acts...)
+	if err := view.AwaitApplied(ctx, bob, many); err != nil {
+		t.Fatal(err)
+	}
+	before, err := view.Row(ada)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c.Put(reports...)
+	awaitRow(ctx, t, view, ada, func(row *freshet.Following) bool {
+		for i, r := range row.Relations {
+			if r.Account == 17 || !r.Follows || r.Version != before.Relations[i].Version || !r.Applied {
+				return false
+			}
+		}
+		return row.Count() == many-1
+	})
+	row, err := view.Row(ada)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if row.Version != before.Version+1 {
+		t.Errorf("the reports moved the row's version from %d to %d", before.Version, row.Version)
+	}
+	c.Read(c.Names.Topic(freshet.DeadLetters), 1)
+	c.Read(c.Names.Topic(freshet.Followers), many-1)
+}
+
 // TestTooLargeRow: a row that Kafka would refuse must not end the processor again and again.
 func TestTooLargeRow(t *testing.T) {
 	const partitions = 1

@@ -114,53 +114,74 @@ func change(row *freshet.Following, e Event, targets []freshet.Number) *freshet.
 	return next
 }
 
-// Report compares what a tree holds with the row, and says whether the row has changed. If the report answers the last
-// statement, the relation is applied from this change on; an unfollow that is applied is forgotten. If it answers an
-// earlier event, the tree has been told something old after, or before, the truth: the relation is not applied, and the
-// truth is stated anew, for a relation that the row doesn't have, that it is not so. An answer to an earlier statement
-// of the same event says nothing new, since the last one is on its way or was answered. A report that is newer than the
-// row is ignored: the row has gone back to an earlier state, and the event will come again.
+// Report compares what trees hold with the row, report by report in this order. If one answers the last statement, the
+// relation is applied from this change on; an unfollow that is applied is forgotten. If it answers an earlier event, the
+// tree has been told something old after, or before, the truth: the relation is not applied, and the truth is stated
+// anew, for a relation that the row doesn't have, that it is not so. An answer to an earlier statement of the same event
+// says nothing new, since the last one is on its way or was answered. A report that is newer than the row is ignored:
+// the row has gone back to an earlier state, and the event will come again.
 //
-// row may be nil, and is never changed or kept; the row returned shares nothing with it unless it is row.
-func Report(row *freshet.Following, r AppliedReport) (*freshet.Following, bool, []Statement) {
-	if row == nil || OffsetOf(r.Version) >= row.Next {
-		return row, false, nil
+// However many reports change the row, its Version moves once. row may be nil, and is never changed or kept; the row
+// returned shares nothing with it unless it is row, which is returned when nothing changes.
+func Report(row *freshet.Following, reports ...AppliedReport) (*freshet.Following, []Statement) {
+	d := draft{before: row, row: row}
+	for _, r := range reports {
+		d.report(r)
 	}
-	relation, ok := row.Relation(r.Followee)
+	return d.row, d.statements
+}
+
+// draft is a row that reports change: copied once, before the first change.
+type draft struct {
+	before, row *freshet.Following
+	statements  []Statement
+}
+
+func (d *draft) report(r AppliedReport) {
+	if d.row == nil || OffsetOf(r.Version) >= d.row.Next {
+		return
+	}
+	relation, ok := d.row.Relation(r.Followee)
 	switch {
 	case !ok && !r.Held:
-		return row, false, nil
 	case !ok:
-		return row, false, []Statement{truth(row, r.Follower, r.Followee, r.Version)}
+		d.state(r)
 	case relation.Version == r.Version && relation.Follows == r.Held:
-		return apply(row, relation)
+		d.apply(relation)
 	case OffsetOf(relation.Version) == OffsetOf(r.Version) && relation.Follows == r.Held:
-		return row, false, nil
+	default:
+		relation.Applied, relation.AppliedAt = false, 0
+		if relation.Version&lastAttempt != lastAttempt {
+			relation.Version++
+		}
+		d.change().SetRelation(relation)
+		d.state(r)
 	}
-	relation.Applied, relation.AppliedAt = false, 0
-	if relation.Version&lastAttempt != lastAttempt {
-		relation.Version++
-	}
-	next := row.Clone()
-	next.Version++
-	next.SetRelation(relation)
-	return next, true, []Statement{truth(next, r.Follower, r.Followee, r.Version)}
 }
 
 // apply notes that the tree holds what the relation says.
-func apply(row *freshet.Following, relation freshet.Relation) (*freshet.Following, bool, []Statement) {
-	if relation.Follows && relation.Applied {
-		return row, false, nil
-	}
-	next := row.Clone()
-	next.Version++
-	if relation.Follows {
+func (d *draft) apply(relation freshet.Relation) {
+	switch {
+	case !relation.Follows:
+		d.change().DropRelation(relation.Account)
+	case !relation.Applied:
+		next := d.change()
 		relation.Applied, relation.AppliedAt = true, next.Version
 		next.SetRelation(relation)
-	} else {
-		next.DropRelation(relation.Account)
 	}
-	return next, true, nil
+}
+
+// change is the row to be changed.
+func (d *draft) change() *freshet.Following {
+	if d.row == d.before {
+		d.row = d.before.Clone()
+		d.row.Version++
+	}
+	return d.row
+}
+
+func (d *draft) state(r AppliedReport) {
+	d.statements = append(d.statements, truth(d.row, r.Follower, r.Followee, r.Version))
 }
 
 // Restate says all that is so again, for a pass in the background over all rows.

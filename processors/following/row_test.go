@@ -45,7 +45,7 @@ func after(t *testing.T, messages ...any) *freshet.Following {
 		case Event:
 			row, _ = Apply(row, m)
 		case AppliedReport:
-			row, _, _ = Report(row, m)
+			row, _ = Report(row, m)
 		default:
 			t.Fatalf("neither event nor report: %T", m)
 		}
@@ -177,8 +177,9 @@ func TestReport(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			given := test.row.Clone()
-			row, changed, statements := Report(test.row, test.report)
-			if changed != test.changed || changed == (row == test.row) || !slices.Equal(statements, test.says) {
+			row, statements := Report(test.row, test.report)
+			changed := row != test.row
+			if changed != test.changed || !slices.Equal(statements, test.says) {
 				t.Errorf("changed %v, saying %+v; want %v, %+v", changed, statements, test.changed, test.says)
 			}
 			if changed && (row.Version != test.row.Version+1 || row.Next != test.row.Next) {
@@ -193,6 +194,52 @@ func TestReport(t *testing.T) {
 			}
 		})
 	}
+}
+
+// Reports that are put together come to what they come to one after another, in one change of the row.
+func TestReportsPutTogether(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		var row *freshet.Following
+		accounts := rapid.Uint64Range(2, 6)
+		offset := int64(0)
+		for range rapid.IntRange(0, 9).Draw(t, "events") {
+			kind := Kind(rapid.IntRange(int(Follow), int(Unfollow)).Draw(t, "kind"))
+			row, _ = Apply(row, event(kind, offset, freshet.Number(accounts.Draw(t, "target"))))
+			offset++
+		}
+		var reports []AppliedReport
+		for range rapid.IntRange(1, 12).Draw(t, "reports") {
+			reports = append(reports, AppliedReport{
+				Follower: me, Followee: freshet.Number(accounts.Draw(t, "followee")), Held: rapid.Bool().Draw(t, "held"),
+				Version: VersionOf(rapid.Int64Range(0, offset).Draw(t, "offset")) + rapid.Int64Range(0, 2).Draw(t, "attempt"),
+			})
+		}
+		given := row.Clone()
+		single, said := row, []Statement(nil)
+		for _, r := range reports {
+			var statements []Statement
+			single, statements = Report(single, r)
+			said = append(said, statements...)
+		}
+		together, statements := Report(row, reports...)
+		if row != nil && !sameRow(given, row) {
+			t.Fatalf("the row given became %+v", row)
+		}
+		if !slices.Equal(statements, said) {
+			t.Fatalf("together they say %+v, one by one %+v", statements, said)
+		}
+		if (together == row) != (single == row) || together != row && together.Version != row.Version+1 {
+			t.Fatalf("together %+v, one by one %+v", together, single)
+		}
+		for n := range freshet.Number(8) {
+			a, inA := together.Relation(n)
+			b, inB := single.Relation(n)
+			a.AppliedAt, b.AppliedAt = 0, 0
+			if inA != inB || a != b {
+				t.Fatalf("account %d: together %+v, one by one %+v", n, together, single)
+			}
+		}
+	})
 }
 
 func TestRestateSaysEveryRelation(t *testing.T) {

@@ -33,7 +33,9 @@ type Cluster struct {
 	Names   freshet.Names
 	Fake    *kfake.Cluster
 	// Sweeper makes the sweeper for the table of a processor that is started from now on; nil sweeps none.
-	Sweeper    func(table tables.Holder) *kafka.Sweeper
+	Sweeper func(table tables.Holder) *kafka.Sweeper
+	// Gathered is the GroupConfig's, of processors that are started from now on.
+	Gathered   map[string]time.Duration
 	t          testing.TB
 	partitions int32
 }
@@ -113,6 +115,7 @@ func (c *Cluster) Processor(group freshet.Group, mk Make) (stop func()) {
 		Config: c.Config,
 		Group: kafka.NewGroup(kafka.GroupConfig{
 			Name: name, Brokers: c.Brokers, Config: c.Config(name), Logger: c.Logger(),
+			Gathered: c.Gathered,
 		}),
 		Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer,
 		Logger: c.Logger(),
