@@ -28,24 +28,35 @@ type Record[P any] struct {
 // that only those become dead letters that are at fault.
 func BatchInput[T any, P Message[T]](topic string, names freshet.Names, group freshet.Group,
 	callback func(ctx goka.Context, batch []Record[P]) error) goka.Edge {
+	return goka.Input(goka.Stream(topic), batchCodec[T, P]{}, handleBatches(names, group, callback))
+}
+
+// BatchLoop is BatchInput for the group's loop topic.
+func BatchLoop[T any, P Message[T]](names freshet.Names, group freshet.Group,
+	callback func(ctx goka.Context, batch []Record[P]) error) goka.Edge {
+	return goka.Loop(batchCodec[T, P]{}, handleBatches(names, group, callback))
+}
+
+func handleBatches[P any](names freshet.Names, group freshet.Group,
+	callback func(ctx goka.Context, batch []Record[P]) error) goka.ProcessCallback {
 	letters := letterBox{stream: goka.Stream(names.Topic(freshet.DeadLetters)), group: names.Group(group)}
-	return goka.Input(goka.Stream(topic), batchCodec[T, P]{}, func(ctx goka.Context, value any) {
+	return func(ctx goka.Context, value any) {
 		batch, ok := value.([]Record[P])
 		switch {
 		case value == nil:
 			letters.put(ctx, nil, errNilValue)
 			return
 		case !ok:
-			abort(ctx, fmt.Errorf("topic %s: its codec gives a %T", topic, value))
+			abort(ctx, fmt.Errorf("topic %s: its codec gives a %T", ctx.Topic(), value))
 			return
 		}
 		if batch[0].Offset == alone {
 			batch[0].Offset, batch[0].Timestamp = ctx.Offset(), ctx.Timestamp()
 		}
 		if err := handleBatch(ctx, letters, batch, callback); err != nil {
-			abort(ctx, fmt.Errorf("%s/%d at offset %d: %w", topic, ctx.Partition(), ctx.Offset(), err))
+			abort(ctx, fmt.Errorf("%s/%d at offset %d: %w", ctx.Topic(), ctx.Partition(), ctx.Offset(), err))
 		}
-	})
+	}
 }
 
 // handleBatch returns the errors that end the processor.

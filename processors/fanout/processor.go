@@ -74,6 +74,7 @@ func New(cfg Config) (*Fanout, error) {
 		Name:        cfg.Names.Group(freshet.FanoutGroup),
 		Brokers:     cfg.Brokers,
 		Watermarked: f.inputs.topics(),
+		Gathered:    gathered(cfg.Names),
 		HoldUntil:   cfg.Names.Topic(freshet.Followers),
 		Assigned:    f.assigned,
 		Logger:      cfg.Logger,
@@ -160,8 +161,8 @@ func (f *Fanout) graph() *goka.GroupGraph {
 	return goka.DefineGroup(goka.Group(names.Group(group)),
 		kafka.Input(names.Topic(freshet.Posts), names, group, f.onPost),
 		kafka.Input(names.Topic(freshet.Replays), names, group, f.onPost),
-		kafka.Input(names.Topic(freshet.Followers), names, group, f.onFollower),
-		kafka.Loop(names, group, f.onLoop),
+		kafka.BatchInput(names.Topic(freshet.Followers), names, group, f.onFollowers),
+		kafka.BatchLoop(names, group, f.onLoops),
 		goka.Persist(nodeCodec),
 		kafka.DeadLetters(names),
 	)
@@ -194,44 +195,6 @@ func (f *Fanout) onPost(ctx goka.Context, m *events.PostEvent) error {
 		}
 	}
 	next, out := f.tree.OnPost(at.Author, n, record)
-	f.do(ctx, next, out)
-	return nil
-}
-
-func (f *Fanout) onFollower(ctx goka.Context, m *events.FollowerState) error {
-	at, n, err := f.node(ctx)
-	if err != nil {
-		return err
-	}
-	if !at.Root() {
-		return kafka.Poison(fmt.Errorf("a follower under the key %q, which is no account's number", ctx.Key()))
-	}
-	next, out := f.tree.OnFollower(at.Author, n, stateOf(m))
-	f.do(ctx, next, out)
-	return nil
-}
-
-func (f *Fanout) onLoop(ctx goka.Context, m *events.FanoutLoop) error {
-	at, n, err := f.node(ctx)
-	if err != nil {
-		return err
-	}
-	message := LoopMessage{To: at}
-	switch {
-	case m.GetFollower() != nil:
-		message.Kind, message.State = LoopFollower, stateOf(m.GetFollower())
-	case m.GetDeliver() != nil:
-		message.Kind, message.Post = LoopDeliver, freshet.PostID(m.GetDeliver().GetPost())
-	case m.GetSubtotal() != nil:
-		message.Kind, message.Subtotal = LoopSubtotal, m.GetSubtotal().GetFollowers()
-		message.Child = byte(min(m.GetSubtotal().GetChild(), Children))
-	case m.GetTurn() != nil:
-		f.restate(ctx, at, n)
-		return nil
-	default:
-		return kafka.Poison(errors.New("a loop message that says nothing"))
-	}
-	next, out := f.tree.OnLoop(n, message)
 	f.do(ctx, next, out)
 	return nil
 }
@@ -271,22 +234,6 @@ func (f *Fanout) report(r Report, done func(error)) {
 		return
 	}
 	promise.Then(done)
-}
-
-// restate tells the parent again what the node holds, and how many the root counts.
-func (f *Fanout) restate(ctx goka.Context, at Address, n *Node) {
-	next, effects := f.tree.Restate(at, n)
-	if effects.Changed {
-		ctx.SetValue(EncodeNode(next))
-	}
-	for _, message := range effects.Loop {
-		ctx.Loopback(message.To.Key(), loopOf(message))
-	}
-	if effects.Stats != nil {
-		session := f.group.Session()
-		f.board.state(session, *effects.Stats)
-		f.board.post(session, at.Author, func(error) {}) // the next sweep says it again
-	}
 }
 
 var errRow = errors.New("the row in the table cannot be read; rebuild the group's table")

@@ -1,0 +1,171 @@
+package fanout
+
+import (
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/lovoo/goka"
+
+	"freshet"
+	"freshet/internal/events"
+	"freshet/internal/kafka"
+)
+
+// statesLinger is how long the news of a follower may wait for others of the same author. Nobody waits for it: until the
+// tree has reported, the reader looks into the author's outbox.
+const statesLinger = 10 * time.Millisecond
+
+// gathered is the group's kafka.GroupConfig.Gathered: a page to which many followers come at the same time is written
+// once. What goes down the tree doesn't wait, for there are posts in it.
+func gathered(names freshet.Names) map[string]time.Duration {
+	return map[string]time.Duration{
+		names.Topic(freshet.Followers):  statesLinger,
+		names.Loop(freshet.FanoutGroup): 0,
+	}
+}
+
+// onFollowers takes in statements about one author.
+func (f *Fanout) onFollowers(ctx goka.Context, batch []kafka.Record[*events.FollowerState]) error {
+	at, n, err := f.node(ctx)
+	if err != nil {
+		return err
+	}
+	if !at.Root() {
+		return kafka.Poison(errNoAuthor)
+	}
+	var outs outcomes
+	for _, record := range batch {
+		next, out := f.tree.OnFollower(at.Author, n, stateOf(record.Msg))
+		n = next
+		outs.add(out)
+	}
+	f.doAll(ctx, n, outs)
+	return nil
+}
+
+// onLoops takes in what was handed to one node.
+func (f *Fanout) onLoops(ctx goka.Context, batch []kafka.Record[*events.FanoutLoop]) error {
+	at, n, err := f.node(ctx)
+	if err != nil {
+		return err
+	}
+	var outs outcomes
+	for _, record := range batch {
+		if record.Msg.GetTurn() != nil { // in a sweep: what the node holds is said again
+			next, effects := f.tree.Restate(at, n)
+			n = next
+			outs.add(Outcome{Effects: effects})
+			continue
+		}
+		message, err := messageOf(at, record.Msg)
+		if err != nil {
+			return kafka.Poison(err)
+		}
+		next, out := f.tree.OnLoop(n, message)
+		n = next
+		outs.add(out)
+	}
+	f.doAll(ctx, n, outs)
+	return nil
+}
+
+var (
+	errNoAuthor = errors.New("a follower under a key that is no account's number")
+	errSilent   = errors.New("a loop message that says nothing")
+)
+
+func messageOf(to Address, m *events.FanoutLoop) (LoopMessage, error) {
+	message := LoopMessage{To: to}
+	switch {
+	case m.GetFollower() != nil:
+		message.Kind, message.State = LoopFollower, stateOf(m.GetFollower())
+	case m.GetDeliver() != nil:
+		message.Kind, message.Post = LoopDeliver, freshet.PostID(m.GetDeliver().GetPost())
+	case m.GetSubtotal() != nil:
+		message.Kind, message.Subtotal = LoopSubtotal, m.GetSubtotal().GetFollowers()
+		message.Child = byte(min(m.GetSubtotal().GetChild(), Children))
+	default:
+		return message, errSilent
+	}
+	return message, nil
+}
+
+// outcomes is what several messages for one node have to do, one after another. Totals and stats are what is the case,
+// so only the last of each is said.
+type outcomes struct {
+	all      []Outcome
+	subtotal *LoopMessage
+	stats    *Stats
+	reports  []Report
+	changed  bool
+}
+
+func (o *outcomes) add(out Outcome) {
+	o.all = append(o.all, out)
+	o.changed = o.changed || out.Changed
+	if out.Report != nil {
+		o.reports = append(o.reports, *out.Report)
+	}
+	if out.Stats != nil {
+		o.stats = out.Stats
+	}
+	for i := range out.Loop {
+		if out.Loop[i].Kind == LoopSubtotal {
+			o.subtotal = &out.Loop[i]
+		}
+	}
+}
+
+// doAll is do for several outcomes: the node is written once, and its messages are finished, and reported, together.
+func (f *Fanout) doAll(ctx goka.Context, n *Node, outs outcomes) {
+	if outs.changed {
+		ctx.SetValue(EncodeNode(n))
+	}
+	for _, out := range outs.all {
+		for _, message := range out.Loop {
+			if message.Kind != LoopSubtotal {
+				ctx.Loopback(message.To.Key(), loopOf(message))
+			}
+		}
+		if out.Delivery != nil {
+			f.writer.Add(ctx.Context(), *out.Delivery, ctx.DeferCommit())
+		}
+	}
+	if outs.subtotal != nil {
+		ctx.Loopback(outs.subtotal.To.Key(), loopOf(*outs.subtotal))
+	}
+	topic, partition, offset := string(ctx.Topic()), ctx.Partition(), ctx.Offset()
+	if len(outs.reports) > 0 {
+		f.group.After(topic, partition, offset, func(done func(error)) { f.reportAll(outs.reports, done) })
+		f.writer.Barrier(ctx.Context(), ctx.DeferCommit())
+	}
+	if stats := outs.stats; stats != nil {
+		session := f.group.Session()
+		f.board.state(session, *stats)
+		f.group.After(topic, partition, offset, func(done func(error)) { f.board.post(session, stats.Author, done) })
+	}
+}
+
+// reportAll calls done when every report is acknowledged, or with the first error.
+func (f *Fanout) reportAll(reports []Report, done func(error)) {
+	var (
+		mu    sync.Mutex
+		left  = len(reports)
+		first error
+	)
+	for _, r := range reports {
+		f.report(r, func(err error) {
+			mu.Lock()
+			if first == nil {
+				first = err
+			}
+			left--
+			last := left == 0
+			mu.Unlock()
+			if last {
+				done(first)
+			}
+		})
+	}
+}
