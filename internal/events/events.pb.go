@@ -521,14 +521,18 @@ type FollowingRow struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version uint64                 `protobuf:"varint,1,opt,name=version,proto3" json:"version,omitempty"`
 	Next    int64                  `protobuf:"varint,2,opt,name=next,proto3" json:"next,omitempty"`
-	// Relations in the order of their accounts, as columns: accounts as differences.
+	// Relations in the order of their accounts, as columns, accounts as differences: as they were written before
+	// relations was there.
 	Accounts []uint64 `protobuf:"varint,3,rep,packed,name=accounts,proto3" json:"accounts,omitempty"`
 	Versions []int64  `protobuf:"zigzag64,4,rep,packed,name=versions,proto3" json:"versions,omitempty"`
 	// Bit 0: follows; bit 1: applied.
-	Flags         []byte   `protobuf:"bytes,5,opt,name=flags,proto3" json:"flags,omitempty"`
-	AppliedAt     []uint64 `protobuf:"varint,6,rep,packed,name=applied_at,json=appliedAt,proto3" json:"applied_at,omitempty"`
-	Muted         []uint64 `protobuf:"varint,7,rep,packed,name=muted,proto3" json:"muted,omitempty"`
-	Blocked       []uint64 `protobuf:"varint,8,rep,packed,name=blocked,proto3" json:"blocked,omitempty"`
+	Flags     []byte   `protobuf:"bytes,5,opt,name=flags,proto3" json:"flags,omitempty"`
+	AppliedAt []uint64 `protobuf:"varint,6,rep,packed,name=applied_at,json=appliedAt,proto3" json:"applied_at,omitempty"`
+	// As differences.
+	Muted   []uint64 `protobuf:"varint,7,rep,packed,name=muted,proto3" json:"muted,omitempty"`
+	Blocked []uint64 `protobuf:"varint,8,rep,packed,name=blocked,proto3" json:"blocked,omitempty"`
+	// Relations, packed: relations.go says how. With it none of the columns is there.
+	Relations     []byte `protobuf:"bytes,9,opt,name=relations,proto3" json:"relations,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -615,6 +619,13 @@ func (x *FollowingRow) GetMuted() []uint64 {
 func (x *FollowingRow) GetBlocked() []uint64 {
 	if x != nil {
 		return x.Blocked
+	}
+	return nil
+}
+
+func (x *FollowingRow) GetRelations() []byte {
+	if x != nil {
+		return x.Relations
 	}
 	return nil
 }
@@ -1518,7 +1529,7 @@ const file_internal_events_events_proto_rawDesc = "" +
 	"\n" +
 	"\x06UNMUTE\x10\x04\x12\t\n" +
 	"\x05BLOCK\x10\x05\x12\v\n" +
-	"\aUNBLOCK\x10\x06\"\xd9\x01\n" +
+	"\aUNBLOCK\x10\x06\"\xf7\x01\n" +
 	"\fFollowingRow\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\x04R\aversion\x12\x12\n" +
 	"\x04next\x18\x02 \x01(\x03R\x04next\x12\x1a\n" +
@@ -1528,7 +1539,8 @@ const file_internal_events_events_proto_rawDesc = "" +
 	"\n" +
 	"applied_at\x18\x06 \x03(\x04R\tappliedAt\x12\x14\n" +
 	"\x05muted\x18\a \x03(\x04R\x05muted\x12\x18\n" +
-	"\ablocked\x18\b \x03(\x04R\ablocked\"_\n" +
+	"\ablocked\x18\b \x03(\x04R\ablocked\x12\x1c\n" +
+	"\trelations\x18\t \x01(\fR\trelations\"_\n" +
 	"\rFollowerState\x12\x1a\n" +
 	"\bfollower\x18\x01 \x01(\x04R\bfollower\x12\x18\n" +
 	"\afollows\x18\x02 \x01(\bR\afollows\x12\x18\n" +

@@ -19,55 +19,51 @@ const (
 // ErrFollowingRow is wrapped by the errors of DecodeFollowing.
 var ErrFollowingRow = errors.New("not a row of following")
 
-// EncodeFollowing is the row as following's table keeps it: a column for each field of the relations; accounts, muted
-// and blocked as differences, the first from 0. The result shares nothing with f, which may be nil.
+// EncodeFollowing is the row as following's table keeps it: the relations packed, muted and blocked as differences, the
+// first from 0. The result shares nothing with f, which may be nil.
 func EncodeFollowing(f *freshet.Following) *FollowingRow {
 	if f == nil {
 		return &FollowingRow{}
 	}
-	row := &FollowingRow{
-		Version: f.Version, Next: f.Next,
+	return &FollowingRow{
+		Version: f.Version, Next: f.Next, Relations: packRelations(f.Relations),
 		Muted: encodeNumbers(f.Muted), Blocked: encodeNumbers(f.Blocked),
 	}
-	if len(f.Relations) == 0 {
-		return row
-	}
-	row.Versions = make([]int64, len(f.Relations))
-	row.Flags = make([]byte, len(f.Relations))
-	row.AppliedAt = make([]uint64, len(f.Relations))
-	row.Accounts = make([]uint64, len(f.Relations))
-	last := freshet.Number(0)
-	for i, r := range f.Relations {
-		row.Accounts[i] = uint64(r.Account - last)
-		last = r.Account
-		row.Versions[i] = r.Version
-		row.AppliedAt[i] = r.AppliedAt
-		if r.Follows {
-			row.Flags[i] |= flagFollows
-		}
-		if r.Applied {
-			row.Flags[i] |= flagApplied
-		}
-	}
-	return row
 }
 
-// DecodeFollowing reads what EncodeFollowing wrote. Anything that no row can be is refused: columns of different
-// lengths, accounts that are not sorted, twice the same one or past 2^63-1, negative offsets, flags that this version
-// doesn't know and so couldn't write back.
+// DecodeFollowing reads what EncodeFollowing wrote, now or ever. Anything that no row can be is refused: accounts that
+// are not sorted, twice the same one or past 2^63-1, negative offsets, columns of different lengths, flags that this
+// version doesn't know and so couldn't write back.
 func DecodeFollowing(row *FollowingRow) (*freshet.Following, error) {
 	f := &freshet.Following{Version: row.GetVersion(), Next: row.GetNext()}
 	if f.Next < 0 {
 		return nil, fmt.Errorf("%w: next %d: want an offset", ErrFollowingRow, f.Next)
 	}
-	accounts, err := decodeNumbers("accounts", row.GetAccounts())
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	if f.Muted, err = decodeNumbers("muted", row.GetMuted()); err != nil {
 		return nil, err
 	}
 	if f.Blocked, err = decodeNumbers("blocked", row.GetBlocked()); err != nil {
+		return nil, err
+	}
+	if f.Relations, err = unpackRelations(row.GetRelations()); err != nil {
+		return nil, err
+	}
+	columns, err := relationColumns(row)
+	if err != nil {
+		return nil, err
+	}
+	if len(f.Relations) > 0 && len(columns) > 0 {
+		return nil, fmt.Errorf("%w: %d relations and %d more", ErrFollowingRow, len(f.Relations), len(columns))
+	}
+	f.Relations = append(f.Relations, columns...)
+	return f, nil
+}
+
+// relationColumns are the relations of a row that was written before they were packed.
+func relationColumns(row *FollowingRow) ([]freshet.Relation, error) {
+	accounts, err := decodeNumbers("accounts", row.GetAccounts())
+	if err != nil {
 		return nil, err
 	}
 	versions, flags, appliedAt := row.GetVersions(), row.GetFlags(), row.GetAppliedAt()
@@ -75,20 +71,17 @@ func DecodeFollowing(row *FollowingRow) (*freshet.Following, error) {
 		return nil, fmt.Errorf("%w: %d accounts, but %d versions, %d flags, %d times of application",
 			ErrFollowingRow, len(accounts), len(versions), len(flags), len(appliedAt))
 	}
-	if len(accounts) == 0 {
-		return f, nil
-	}
-	f.Relations = make([]freshet.Relation, len(accounts))
+	var relations []freshet.Relation
 	for i, account := range accounts {
 		if versions[i] < 0 || flags[i]&^knownFlags != 0 {
 			return nil, fmt.Errorf("%w: account %d: version %d, flags %#x", ErrFollowingRow, account, versions[i], flags[i])
 		}
-		f.Relations[i] = freshet.Relation{
+		relations = append(relations, freshet.Relation{
 			Account: account, Version: versions[i], AppliedAt: appliedAt[i],
 			Follows: flags[i]&flagFollows != 0, Applied: flags[i]&flagApplied != 0,
-		}
+		})
 	}
-	return f, nil
+	return relations, nil
 }
 
 func encodeNumbers(sorted []freshet.Number) []uint64 {

@@ -1,6 +1,7 @@
 package events
 
 import (
+	"bytes"
 	"errors"
 	"math"
 	"reflect"
@@ -82,6 +83,19 @@ func TestRowsThatNoFollowingCanBeAreRefused(t *testing.T) {
 		"an account past 2^63-1": func(r *FollowingRow) { r.Accounts[1] = math.MaxInt64 },
 		"blocked past 2^63-1":    func(r *FollowingRow) { r.Blocked[0] = 1 << 63 },
 		"muted wraps around":     func(r *FollowingRow) { r.Muted = []uint64{9, math.MaxUint64} },
+		"columns and packed":     func(r *FollowingRow) { r.Relations = []byte{9, 0} },
+		"a packed relation ends": func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3, packedOffset}} },
+		"a packed account alone": func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3}} },
+		"a packed one twice":     func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{2, 3, 0, 0, 0}} },
+		"bytes left over":        func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3, 0, 0}} },
+		"too few packed":         func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{2, 3, 0}} },
+		"no packed":              func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{0}} },
+		"a packed flag":          func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3, 32}} },
+		"a packed offset below":  func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3, packedOffset, 1}} },
+		"a packed attempt":       func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3, packedAttempt, 0x80, 0x80, 4}} },
+		"a packed number": func(r *FollowingRow) {
+			*r = FollowingRow{Relations: append(append([]byte{1}, bytes.Repeat([]byte{0xff}, 9)...), 1, 0)}
+		},
 	} {
 		if f, err := DecodeFollowing(row(change)); !errors.Is(err, ErrFollowingRow) || f != nil {
 			t.Errorf("%s: %+v, %v", name, f, err)
@@ -99,6 +113,11 @@ func FuzzDecodeFollowing(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(data)
+	packed, err := proto.Marshal(fixtures["FollowingRow-packed"])
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(packed)
 	f.Fuzz(func(t *testing.T, data []byte) {
 		var row FollowingRow
 		if proto.Unmarshal(data, &row) != nil {

@@ -13,7 +13,7 @@ import (
 	"freshet/internal/kafka"
 )
 
-// MaxRow is how many relations, muted and blocked accounts a row may have together. At up to 21 bytes for each, a
+// MaxRow is how many relations, muted and blocked accounts a row may have together. At up to 22 bytes for each, a
 // larger row could be more than Kafka takes as one record. The API's caps lie far below.
 const MaxRow = 40_000
 
