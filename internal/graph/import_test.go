@@ -39,11 +39,11 @@ var quiet = slog.New(slog.NewTextHandler(io.Discard, nil))
 // process is a process with every role and all servers.
 type process struct {
 	*app.App
-	t   *testing.T
+	t   testing.TB
 	cfg config.Config
 }
 
-func start(t *testing.T) *process {
+func start(t testing.TB) *process {
 	t.Helper()
 	cfg := config.Default()
 	cfg.Listen, cfg.Admin, cfg.KafkaListen, cfg.RedisListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
@@ -100,7 +100,8 @@ func (p *process) ends() map[kafka.TopicPartition]int64 {
 	n := p.cfg.Names()
 	ends, err := lookup.Ends(p.t.Context(), n.Topic(freshet.Registrations), n.Topic(freshet.Profiles),
 		n.Topic(freshet.Follows), n.Topic(freshet.Followers), n.Topic(freshet.Applied), n.Loop(freshet.DirectoryGroup),
-		n.Table(freshet.DirectoryGroup), n.Table(freshet.FollowingGroup), n.Topic(freshet.DeadLetters))
+		n.Table(freshet.DirectoryGroup), n.Table(freshet.FollowingGroup), n.Table(freshet.FanoutGroup),
+		n.Topic(freshet.DeadLetters))
 	if err != nil {
 		p.t.Fatal(err)
 	}

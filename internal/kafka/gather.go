@@ -20,7 +20,7 @@ import (
 
 // The bounds of a window: messages, and bytes of values (the last one may go over it).
 const (
-	windowMessages = 1024
+	windowMessages = 4096
 	windowBytes    = 1 << 20
 )
 

@@ -14,7 +14,7 @@ import (
 
 // statesLinger is how long the news of a follower may wait for others of the same author. Nobody waits for it: until the
 // tree has reported, the reader looks into the author's outbox.
-const statesLinger = 10 * time.Millisecond
+const statesLinger = 20 * time.Millisecond
 
 // gathered is the group's kafka.GroupConfig.Gathered: a page to which many followers come at the same time is written
 // once. What goes down the tree doesn't wait, for there are posts in it.

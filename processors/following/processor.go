@@ -44,7 +44,7 @@ func Graph(names freshet.Names) *goka.GroupGraph {
 
 // reportsLinger is how long a report may wait for others of the same follower. Nobody waits for a report: until it is
 // in the row, readers take the followee's posts from elsewhere.
-const reportsLinger = 20 * time.Millisecond
+const reportsLinger = 50 * time.Millisecond
 
 // Gathered is the group's kafka.GroupConfig.Gathered. A row is one record and is written whole, so what changes a row
 // at the same time is put together: the events of an import, and the reports that come back for them. Without that,
