@@ -92,7 +92,9 @@ func TestRowsThatNoFollowingCanBeAreRefused(t *testing.T) {
 		"no packed":              func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{0}} },
 		"a packed flag":          func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3, 32}} },
 		"a packed offset below":  func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3, packedOffset, 1}} },
-		"a packed attempt":       func(r *FollowingRow) { *r = FollowingRow{Relations: []byte{1, 3, packedAttempt, 0x80, 0x80, 4}} },
+		"a packed attempt": func(r *FollowingRow) {
+			*r = FollowingRow{Relations: []byte{1, 3, packedAttempt, 0x80, 0x80, 4}}
+		},
 		"a packed number": func(r *FollowingRow) {
 			*r = FollowingRow{Relations: append(append([]byte{1}, bytes.Repeat([]byte{0xff}, 9)...), 1, 0)}
 		},

@@ -12,8 +12,8 @@ import (
 	"freshet/internal/kafka"
 )
 
-// statesLinger is how long the news of a follower may wait for others of the same author. Nobody waits for it: until the
-// tree has reported, the reader looks into the author's outbox.
+// statesLinger is how long the news of a follower may wait for others of the same author. Nobody waits for it: until
+// the tree has reported, the reader looks into the author's outbox.
 const statesLinger = 20 * time.Millisecond
 
 // gathered is the group's kafka.GroupConfig.Gathered: a page to which many followers come at the same time is written

@@ -6,6 +6,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"testing"
@@ -46,7 +47,9 @@ func benchFollows(b *testing.B) int {
 func population(follows int, yield func(n freshet.Number, before, after *freshet.Following)) {
 	random := rand.New(rand.NewPCG(1, 1))
 	accounts := follows / accountsPerFollow
-	number := func(i int) freshet.Number { return freshet.NumberAt(int32(i%benchPartitions), int64(i/benchPartitions)) }
+	number := func(i int) freshet.Number {
+		return freshet.NumberAt(int32(i%benchPartitions), int64(i/benchPartitions))
+	}
 	offsets := make([]int64, benchPartitions)
 	for i := range follows / followsEach {
 		n := number(i)
@@ -72,7 +75,7 @@ func population(follows int, yield func(n freshet.Number, before, after *freshet
 	}
 }
 
-// BenchmarkRow is what a row costs: bytes of a relation in Kafka, and the time to read and write it.
+// BenchmarkRow is what a row costs: bytes of a relation in Kafka and in memory, and the time to read and write it.
 func BenchmarkRow(b *testing.B) {
 	var rows [][]byte
 	bytes := 0
@@ -83,18 +86,37 @@ func BenchmarkRow(b *testing.B) {
 		}
 		rows, bytes = append(rows, data), bytes+len(data)
 	})
-	i := 0
-	for b.Loop() {
-		row, err := following.Table{}.Decode(rows[i%len(rows)])
+	decode := func(data []byte) any {
+		row, err := following.Table{}.Decode(data)
 		if err != nil {
 			b.Fatal(err)
 		}
-		if _, err := (following.Table{}).Encode(row); err != nil {
+		return row
+	}
+	decoded := make([]any, len(rows))
+	before := heap()
+	for i, data := range rows {
+		decoded[i] = decode(data)
+	}
+	inMemory := heap() - before
+	runtime.KeepAlive(decoded)
+	i := 0
+	for b.Loop() {
+		if _, err := (following.Table{}).Encode(decode(rows[i%len(rows)])); err != nil {
 			b.Fatal(err)
 		}
 		i++
 	}
 	b.ReportMetric(float64(bytes)/100_000, "B/follow")
+	b.ReportMetric(float64(inMemory)/100_000, "heapB/follow")
+}
+
+// heap is how many bytes are in use.
+func heap() int64 {
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
 }
 
 // BenchmarkRecovery starts the processor on a changelog in which each row is there twice, as compaction leaves it at

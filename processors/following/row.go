@@ -115,11 +115,11 @@ func change(row *freshet.Following, e Event, targets []freshet.Number) *freshet.
 }
 
 // Report compares what trees hold with the row, report by report in this order. If one answers the last statement, the
-// relation is applied from this change on; an unfollow that is applied is forgotten. If it answers an earlier event, the
-// tree has been told something old after, or before, the truth: the relation is not applied, and the truth is stated
-// anew, for a relation that the row doesn't have, that it is not so. An answer to an earlier statement of the same event
-// says nothing new, since the last one is on its way or was answered. A report that is newer than the row is ignored:
-// the row has gone back to an earlier state, and the event will come again.
+// relation is applied from this change on; an unfollow that is applied is forgotten. If it answers an earlier event,
+// the tree has been told something old after, or before, the truth: the relation is not applied, and the truth is
+// stated anew, for a relation that the row doesn't have, that it is not so. An answer to an earlier statement of the
+// same event says nothing new, since the last one is on its way or was answered. A report that is newer than the row is
+// ignored: the row has gone back to an earlier state, and the event will come again.
 //
 // However many reports change the row, its Version moves once. row may be nil, and is never changed or kept; the row
 // returned shares nothing with it unless it is row, which is returned when nothing changes.
