@@ -119,7 +119,12 @@ func (w *world) strike(x *conn, op feeds.Op) bool {
 		for _, reader := range w.accounts {
 			w.after(1, func() { w.makeCold(reader) })
 			for range 3 {
-				w.after(20+w.rng.IntN(200), func() { w.apis[w.rng.IntN(len(w.apis))].read(reader, 0, 5) })
+				w.after(20+w.rng.IntN(200), func() {
+					// A read that is aimed at brings about more reads; there is a bound to what clients ask at once.
+					if a := w.apis[w.rng.IntN(len(w.apis))]; a.busy < 3*mostRequests {
+						a.read(reader, 0, 5)
+					}
+				})
 			}
 		}
 	case "lose, away":
