@@ -171,11 +171,11 @@ func start(b *testing.B, c *processortest.Cluster, dir string) (took time.Durati
 		b.Fatal(err)
 	}
 	group := c.Names.Group(freshet.FollowingGroup)
+	table := local.Processor(goka.Group(group), benchPartitions)
 	p, err := following.New(c.Brokers, c.Names, kafka.ProcessorOptions(kafka.ProcessorSettings{
-		Group:        kafka.NewGroup(kafka.GroupConfig{Name: group, Brokers: c.Brokers, Logger: c.Logger()}),
-		Storage:      local.ProcessorBuilder(goka.Group(group)),
-		WrapProducer: local.WrapProducer,
-		Logger:       c.Logger(),
+		Group:   kafka.NewGroup(kafka.GroupConfig{Name: group, Brokers: c.Brokers, Logger: c.Logger()}),
+		Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer,
+		Logger: c.Logger(),
 	})...)
 	if err != nil {
 		b.Fatal(err)
@@ -183,7 +183,7 @@ func start(b *testing.B, c *processortest.Cluster, dir string) (took time.Durati
 	ready := make(chan struct{})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error, 1)
-	go func() { done <- kafka.RunProcessor(ctx, p, func() { close(ready) }, nil) }()
+	go func() { done <- kafka.RunProcessor(ctx, p, func() { close(ready) }) }()
 	select {
 	case <-ready:
 	case err := <-done:
