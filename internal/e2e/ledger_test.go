@@ -19,7 +19,6 @@ type ledger struct {
 	leaving map[*Account]bool   // accounts of which somebody has asked to be closed
 	closed  map[*Account]int64  // when that was answered
 	lost    []lost
-	again   map[*Account]int // deletes of posts that were deleted already, by author
 }
 
 type flagKey struct {
@@ -60,7 +59,6 @@ func newLedger() *ledger {
 	return &ledger{
 		flags: map[flagKey]*flag{}, posts: map[uint64]*postState{}, texts: map[string]*Account{},
 		leaving: map[*Account]bool{}, closed: map[*Account]int64{},
-		again: map[*Account]int{},
 	}
 }
 
@@ -161,12 +159,6 @@ func (l *ledger) deleting(p *Post) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.posts[p.ID].deleting = true
-}
-
-func (l *ledger) deletingAgain(p *Post) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.again[p.Author]++
 }
 
 func (l *ledger) deleted(p *Post) {

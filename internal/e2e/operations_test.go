@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // operation is something that a client does, and how often.
@@ -103,7 +105,7 @@ func (c *client) see(a *Account) error {
 	return nil
 }
 
-// deleteAgain deletes a post twice, which is answered alike.
+// deleteAgain deletes a post twice, one after the other or both at once, which is answered alike.
 func (c *client) deleteAgain() error {
 	before := len(c.posts)
 	if before == 0 {
@@ -112,11 +114,14 @@ func (c *client) deleteAgain() error {
 	p := c.posts[before-1]
 	c.posts = c.posts[:before-1]
 	c.ledger.deleting(p)
-	if err := c.end(p); err != nil {
+	var second errgroup.Group
+	if c.rand.IntN(2) == 0 {
+		second.Go(func() error { return c.end(p) })
+	}
+	if err := errors.Join(c.end(p), second.Wait()); err != nil {
 		return err
 	}
 	c.ledger.deleted(p)
-	c.ledger.deletingAgain(p)
 	if err := c.end(p); err != nil {
 		return err
 	}

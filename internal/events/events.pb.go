@@ -1175,8 +1175,10 @@ type TreeNode struct {
 	// What this node last told its parent.
 	Reported uint64 `protobuf:"varint,4,opt,name=reported,proto3" json:"reported,omitempty"`
 	// At the root: posts of the author, and the offset in posts below which they are counted.
-	Posts         uint64 `protobuf:"varint,5,opt,name=posts,proto3" json:"posts,omitempty"`
-	NextPost      int64  `protobuf:"varint,6,opt,name=next_post,json=nextPost,proto3" json:"next_post,omitempty"`
+	Posts    uint64 `protobuf:"varint,5,opt,name=posts,proto3" json:"posts,omitempty"`
+	NextPost int64  `protobuf:"varint,6,opt,name=next_post,json=nextPost,proto3" json:"next_post,omitempty"`
+	// At the root: the ids of the posts that were deleted last, in the order of their deletes.
+	Deleted       []uint64 `protobuf:"fixed64,7,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1251,6 +1253,13 @@ func (x *TreeNode) GetNextPost() int64 {
 		return x.NextPost
 	}
 	return 0
+}
+
+func (x *TreeNode) GetDeleted() []uint64 {
+	if x != nil {
+		return x.Deleted
+	}
+	return nil
 }
 
 // Stats is a record of stats, keyed by author.
@@ -1585,14 +1594,15 @@ const file_internal_events_events_proto_rawDesc = "" +
 	"\x04post\x18\x01 \x01(\x04R\x04post\">\n" +
 	"\bSubtotal\x12\x14\n" +
 	"\x05child\x18\x01 \x01(\rR\x05child\x12\x1c\n" +
-	"\tfollowers\x18\x02 \x01(\x04R\tfollowers\"\xa9\x01\n" +
+	"\tfollowers\x18\x02 \x01(\x04R\tfollowers\"\xc3\x01\n" +
 	"\bTreeNode\x12\x1c\n" +
 	"\tfollowers\x18\x01 \x01(\fR\tfollowers\x12\x12\n" +
 	"\x04open\x18\x02 \x01(\rR\x04open\x12\x1c\n" +
 	"\tsubtotals\x18\x03 \x03(\x04R\tsubtotals\x12\x1a\n" +
 	"\breported\x18\x04 \x01(\x04R\breported\x12\x14\n" +
 	"\x05posts\x18\x05 \x01(\x04R\x05posts\x12\x1b\n" +
-	"\tnext_post\x18\x06 \x01(\x03R\bnextPost\";\n" +
+	"\tnext_post\x18\x06 \x01(\x03R\bnextPost\x12\x18\n" +
+	"\adeleted\x18\a \x03(\x06R\adeleted\";\n" +
 	"\x05Stats\x12\x1c\n" +
 	"\tfollowers\x18\x01 \x01(\x04R\tfollowers\x12\x14\n" +
 	"\x05posts\x18\x02 \x01(\x04R\x05posts\".\n" +

@@ -89,7 +89,8 @@ var fixtures = map[string]proto.Message{
 		Followers: []byte{0, 1, 0x80, 0x01}, Open: 0x81, Subtotals: []uint64{930, 0, 0, 0, 0, 0, 0, 1 << 33},
 		Reported: 1<<33 + 930, Posts: 17, NextPost: 4711,
 	},
-	"TreeNode-empty": &TreeNode{},
+	"TreeNode-deleted": &TreeNode{Posts: 17, NextPost: 4711, Deleted: []uint64{1<<62 | 5, 1<<62 | 4}},
+	"TreeNode-empty":   &TreeNode{},
 
 	"Stats":       &Stats{Followers: 1 << 33, Posts: 17},
 	"Stats-empty": &Stats{},

@@ -57,7 +57,7 @@ func BenchmarkPost(b *testing.B) {
 	n := fullPage()
 	b.ReportAllocs()
 	for b.Loop() {
-		Tree{}.Post(author, n, freshet.PostCreated, 1)
+		Tree{}.Post(author, n, freshet.PostEvent{Kind: freshet.PostCreated}, 1)
 	}
 }
 

@@ -126,7 +126,7 @@ func (n *network) step(key string, from int) bool {
 	if from == fromPosts {
 		n.decided[m.Post] = n.following(s.inputs[fromFollows].pos)
 		var e Effects
-		s.node, e = n.tree.Post(author, s.node, m.kind, int64(m.offset))
+		s.node, e = n.tree.Post(author, s.node, event(m.kind, m.Post), int64(m.offset))
 		all = append(all, e)
 	}
 	next, e := n.tree.Loop(s.node, m.LoopMessage)

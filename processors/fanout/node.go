@@ -26,6 +26,9 @@ type Node struct {
 	// are kept at the root only.
 	Posts    uint64
 	NextPost int64
+	// Deleted is the posts whose deletes were counted last, at most rememberedDeletes, the latest at the end; kept at the
+	// root only. It is never changed in place.
+	Deleted []freshet.PostID
 }
 
 // Total is how many followers the subtree holds, as far as the node has been told.
@@ -106,6 +109,9 @@ func EncodeNode(n *Node) *events.TreeNode {
 	if n.Subtotals != [Children]uint64{} {
 		row.Subtotals = slices.Clone(n.Subtotals[:])
 	}
+	for _, post := range n.Deleted {
+		row.Deleted = append(row.Deleted, uint64(post))
+	}
 	if len(n.Followers) > 0 {
 		page := make([]byte, 0, 3*len(n.Followers)+binary.MaxVarintLen64)
 		last := freshet.Number(0)
@@ -135,6 +141,9 @@ func DecodeNode(row *events.TreeNode) (*Node, error) {
 	}
 	if n.NextPost < 0 {
 		return nil, fmt.Errorf("%w: next post %d: want an offset", ErrNode, n.NextPost)
+	}
+	for _, post := range row.GetDeleted() {
+		n.Deleted = append(n.Deleted, freshet.PostID(post))
 	}
 	var err error
 	if n.Followers, err = decodePage(row.GetFollowers()); err != nil {

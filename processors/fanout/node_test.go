@@ -44,6 +44,9 @@ func TestNodesComeBackAsTheyWere(t *testing.T) {
 		for i := range n.Subtotals {
 			n.Subtotals[i] = rapid.Uint64().Draw(t, "subtotal")
 		}
+		for _, post := range rapid.SliceOfN(rapid.Uint64Max(math.MaxInt64), 0, rememberedDeletes).Draw(t, "deleted") {
+			n.Deleted = append(n.Deleted, freshet.PostID(post))
+		}
 		numbers := rapid.SliceOf(rapid.Uint64Max(math.MaxInt64)).Draw(t, "followers")
 		for _, f := range append(numbers, 0, math.MaxInt64) {
 			n = n.with(freshet.Number(f))

@@ -45,7 +45,7 @@ func (t Tree) OnPost(author freshet.Number, n *Node, r PostRecord) (*Node, Outco
 	if r.Replayed {
 		return n, out
 	}
-	counted, effects := t.Post(author, n, r.Event.Kind, r.Offset)
+	counted, effects := t.Post(author, n, r.Event, r.Offset)
 	out.Changed, out.Stats = effects.Changed, effects.Stats
 	return counted, out
 }

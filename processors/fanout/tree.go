@@ -182,24 +182,35 @@ func (t Tree) Subtotal(at Address, n *Node, child byte, followers uint64) (*Node
 	return restate(at, n, next)
 }
 
+// rememberedDeletes is how many deleted posts a root remembers: a kilobyte. The API writes no delete of a post that
+// Redis or the post store knows to be deleted, so a second one comes of requests at the same time, or within the time
+// for which the post store is behind and Redis has lost the tombstone.
+const rememberedDeletes = 128
+
 // Post counts, at the root, an event of the posts topic: a post more, a post less, or an edit, which changes nothing.
-// An offset counts once. Replayed copies of events are not to be counted: their offsets are those of another topic.
-func (t Tree) Post(author freshet.Number, n *Node, kind freshet.PostEventKind, offset int64) (*Node, Effects) {
+// An offset counts once, so the log may be read again from any place. A post's deletes count once as long as
+// fewer than rememberedDeletes other posts of the author are deleted between two of them; after that many, one more
+// delete makes the count one too low. Replayed copies of events are not to be counted: their offsets are those of
+// another topic.
+func (t Tree) Post(author freshet.Number, n *Node, e freshet.PostEvent, offset int64) (*Node, Effects) {
 	at := Address{Author: author}
-	if kind != freshet.PostCreated && kind != freshet.PostDeleted {
+	if e.Kind != freshet.PostCreated && e.Kind != freshet.PostDeleted {
 		return n, Effects{}
 	}
-	if n != nil && offset < n.NextPost {
+	if n != nil && (offset < n.NextPost || e.Kind == freshet.PostDeleted && slices.Contains(n.Deleted, e.Post.ID)) {
 		return restate(at, n, n)
 	}
 	next := n.clone()
 	next.NextPost = offset + 1
-	switch {
-	case kind == freshet.PostCreated:
+	if e.Kind == freshet.PostCreated {
 		next.Posts++
-	case next.Posts > 0:
+		return restate(at, n, next)
+	}
+	if next.Posts > 0 {
 		next.Posts--
 	}
+	kept := next.Deleted[max(0, len(next.Deleted)-rememberedDeletes+1):]
+	next.Deleted = append(slices.Clone(kept), e.Post.ID)
 	return restate(at, n, next)
 }
 

@@ -148,14 +148,15 @@ func TestPostsAreCountedOnceAnOffset(t *testing.T) {
 	var n *Node
 	for i, step := range []struct {
 		kind   freshet.PostEventKind
+		post   freshet.PostID
 		offset int64
 		posts  uint64
 	}{
-		{freshet.PostCreated, 4, 1}, {freshet.PostCreated, 4, 1}, {freshet.PostCreated, 9, 2}, {freshet.PostCreated, 4, 2},
-		{freshet.PostEdited, 10, 2}, {freshet.PostDeleted, 11, 1}, {freshet.PostDeleted, 11, 1},
-		{freshet.PostDeleted, 12, 0}, {freshet.PostDeleted, 13, 0},
+		{freshet.PostCreated, 1, 4, 1}, {freshet.PostCreated, 1, 4, 1}, {freshet.PostCreated, 2, 9, 2},
+		{freshet.PostCreated, 1, 4, 2}, {freshet.PostEdited, 1, 10, 2}, {freshet.PostDeleted, 1, 11, 1},
+		{freshet.PostDeleted, 1, 11, 1}, {freshet.PostDeleted, 2, 12, 0}, {freshet.PostDeleted, 3, 13, 0},
 	} {
-		next, e := tree.Post(author, n, step.kind, step.offset)
+		next, e := tree.Post(author, n, event(step.kind, step.post), step.offset)
 		if next.Posts != step.posts || e.Changed != (next != n) {
 			t.Fatalf("step %d: %+v, effects %+v", i, next, e)
 		}
@@ -163,6 +164,53 @@ func TestPostsAreCountedOnceAnOffset(t *testing.T) {
 			t.Fatalf("step %d: stats %+v", i, *e.Stats)
 		}
 		n = next
+	}
+}
+
+func event(kind freshet.PostEventKind, post freshet.PostID) freshet.PostEvent {
+	return freshet.PostEvent{Kind: kind, Post: freshet.Post{ID: post, Author: author}}
+}
+
+// Two clients delete a post at once, or one asks again when the first answer was lost: the log has two deletes of it.
+// Read again from the beginning, as after a reset of the group's offsets, or by a root that has lost its row, it comes
+// to the same count.
+func TestPostThatIsDeletedTwiceCountsOnce(t *testing.T) {
+	const posts = rememberedDeletes + 10
+	var log []freshet.PostEvent
+	for post := range freshet.PostID(posts) {
+		log = append(log, event(freshet.PostCreated, post))
+	}
+	for post := range freshet.PostID(rememberedDeletes) {
+		log = append(log, event(freshet.PostDeleted, post), event(freshet.PostDeleted, post))
+	}
+	for post := range freshet.PostID(rememberedDeletes) {
+		log = append(log, event(freshet.PostDeleted, post))
+	}
+	tree := Tree{}
+	read := func(n *Node) *Node {
+		for offset, e := range log {
+			before := slices.Clone(n.clone().Deleted)
+			next, _ := tree.Post(author, n, e, int64(offset))
+			if n != nil && !slices.Equal(n.Deleted, before) {
+				t.Fatal("the node given was changed")
+			}
+			n = roundTrip(t, next)
+		}
+		return n
+	}
+	first := read(nil)
+	if first.Posts != posts-rememberedDeletes {
+		t.Errorf("%d posts are counted, want %d", first.Posts, posts-rememberedDeletes)
+	}
+	if again := read(first); !reflect.DeepEqual(again, first) {
+		t.Errorf("the log read again makes %+v of %+v", again, first)
+	}
+	// The bound: one more delete, and the post deleted first is forgotten.
+	log = append(log, event(freshet.PostDeleted, rememberedDeletes))
+	last := read(first)
+	if len(last.Deleted) != rememberedDeletes || slices.Contains(last.Deleted, 0) || last.Posts != first.Posts-1 {
+		t.Errorf("%d posts are remembered, the first among them: %v; %d posts are counted", len(last.Deleted),
+			slices.Contains(last.Deleted, 0), last.Posts)
 	}
 }
 
