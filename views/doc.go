@@ -3,6 +3,8 @@
 //	accounts.go    Accounts: by id, by number; the directory's table
 //	following.go   Following: an account's row; following's table, decoded rows kept in rowcache.go
 //	stats.go       Stats: followers and posts of an account; the stats topic
+//	tiers.go       Tiers: authors whose posts are pulled; the tiers topic
+//	pulled.go      which outboxes a read merges; kept.go keeps those of pulled authors for a moment
 //	feed.go        Feeds: home feeds, profiles and single posts; pager.go walks down a list, hydrate.go finds bodies
 //	page.go        Page: part of a list of posts
 //	table.go       what these have in common: a goka view, gated until it has recovered

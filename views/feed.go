@@ -28,18 +28,22 @@ type Directory interface {
 //
 // Nothing is ever written in the background for a reader. A feed names the version of the reader's row from which it
 // was built; the posts of authors whose tree has reported the reader only later, or not yet, are added from those
-// authors' outboxes, and so are the reader's own. A feed that is not there is built on the spot from the outboxes of
-// all authors that the reader follows.
+// authors' outboxes, and so are the reader's own, and those of authors that are or were pulled. A feed that is not
+// there is built on the spot from the outboxes of all authors that the reader follows.
 type Feeds struct {
 	Conn     feeds.Conn
 	Layout   feeds.Layout
 	Store    posts.Store
 	Rows     Rows
+	Tiers    PulledAuthors
+	Kept     *KeptOutboxes
 	Accounts Directory
 	// Partitions is how many partitions the posts topic has: the post store is as far as its slowest one.
 	Partitions int32
 	// ProduceTimeout is how long after its id was minted a post may still reach the log.
 	ProduceTimeout time.Duration
+	// PullSlack is freshet.PullSlack; a simulation has its own.
+	PullSlack time.Duration
 	// Now, Random and Pause are the clock, a source of random numbers and a wait; a simulation has its own.
 	Now    func() time.Time
 	Random func() uint64
@@ -174,18 +178,29 @@ func (f *Feeds) warm(
 	ctx context.Context, reader freshet.Number, row *freshet.Following,
 	read *feeds.ReadBlock, feed feeds.Feed, logged []freshet.PostID,
 ) (merged, error) {
-	late, settled := lateAuthors(row, feed.RowVersion)
-	outboxes, err := f.Layout.ReadOutboxes(ctx, f.Conn, f.Store, append([]freshet.Number{reader}, late...))
+	pulled, err := f.Tiers.Pulled()
 	if err != nil {
 		return merged{}, err
 	}
+	now := f.Now()
+	from := sourcesOf(row, feed.RowVersion, pulled)
+	kept, missing := f.Kept.get(now, from.pulled)
+	own := slices.Concat([]freshet.Number{reader}, from.late)
+	outboxes, err := f.Layout.ReadOutboxes(ctx, f.Conn, f.Store, slices.Concat(own, missing))
+	if err != nil {
+		return merged{}, err
+	}
+	f.Kept.put(now, missing, outboxes[len(own):])
 	m := merged{ids: slices.Concat(feed.IDs, logged), floor: f.Layout.Floor(feed.IDs), complete: read.State.Well()}
 	m.add(outboxes)
+	m.add(kept)
 	// A view that is behind the row that the feed was built from does not know of follows that the feed relies on.
 	m.complete = m.complete && row.At() >= feed.RowVersion
+	// One that is behind its topic may not know of authors whose posts are not delivered any more.
+	m.complete = m.complete && pulled.whole(now, f.PullSlack)
 
-	today := feeds.DayOf(f.Now())
-	merge := settled && m.complete
+	today := feeds.DayOf(now)
+	merge := from.settled && m.complete
 	if read.State.Token == "" || !merge && feed.Read >= today {
 		return m, nil
 	}
@@ -194,7 +209,7 @@ func (f *Feeds) warm(
 		// From now on the feed has what these outboxes had when their trees reported the reader; later posts come by the
 		// trees. Relations that are not applied yet will be applied at a later version of the row.
 		feed.RowVersion = row.At()
-		for _, outbox := range outboxes[1:] {
+		for _, outbox := range outboxes[1:len(own)] {
 			feed.IDs = append(feed.IDs, outbox.IDs...)
 		}
 		feed.IDs = feeds.Newest(feed.IDs, f.Layout.FeedLength)
@@ -205,18 +220,6 @@ func (f *Feeds) warm(
 		Next: f.generation(), Value: feed.Encode(),
 	})
 	return m, err
-}
-
-// lateAuthors lists the followed authors whose posts may be missing from a feed built from version of the row: their
-// trees have not yet reported the reader, or have done so later. settled says that one of them has.
-func lateAuthors(row *freshet.Following, version uint64) (late []freshet.Number, settled bool) {
-	for _, relation := range row.All() {
-		if relation.Follows && (!relation.Applied || relation.AppliedAt > version) {
-			late = append(late, relation.Account)
-			settled = settled || relation.Applied
-		}
-	}
-	return late, settled
 }
 
 // build builds a cold feed, or one whose builder has gone. It answers false when somebody else got in between.

@@ -19,7 +19,8 @@ type Following struct {
 // NewFollowing opens the view; the caller runs it.
 func NewFollowing(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Following, error) {
 	f := &Following{rows: newRowCache(maxCachedRelations)}
-	t, err := openTable(brokers, names.Table(freshet.FollowingGroup), following.Table{}, f.rows.invalidate, settings)
+	t, err := openTable(brokers, names.Table(freshet.FollowingGroup), following.Table{},
+		func(key string, _ []byte) { f.rows.invalidate(key) }, settings)
 	if err != nil {
 		return nil, err
 	}

@@ -28,6 +28,8 @@ const (
 	author = freshet.Number(70)
 )
 
+var begin = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+
 // stage is a Redis that can be stopped before any operation, rows as one API process sees them, and a post store.
 type stage struct {
 	*testing.T
@@ -37,6 +39,8 @@ type stage struct {
 	undo    []func()
 	before  func(feeds.Op) // called before each operation
 	rows    map[freshet.Number]*freshet.Following
+	pulled  views.Pulled
+	kept    *views.KeptOutboxes
 	store   *pebblestore.Store
 	flusher *feeds.Flusher
 	tokens  int
@@ -46,9 +50,10 @@ type stage struct {
 func newStage(t *testing.T) *stage {
 	t.Helper()
 	s := &stage{
-		T: t, now: time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC), layout: feeds.Layout{Zones: 8, FeedLength: 50},
-		rows: map[freshet.Number]*freshet.Following{},
+		T: t, now: begin, layout: feeds.Layout{Zones: 8, FeedLength: 50},
+		rows: map[freshet.Number]*freshet.Following{}, kept: views.NewKeptOutboxes(),
 	}
+	s.pulled.AsOf = s.now
 	s.model = feedstest.NewModel(s.layout, func() time.Time { return s.now })
 	var err error
 	if s.store, err = pebblestore.Open(t.TempDir(), pebblestore.Options{}); err != nil {
@@ -114,7 +119,7 @@ func (s *stage) pass(offset int64) {
 }
 
 func (s *stage) id(n int) freshet.PostID {
-	return freshet.FirstPostID(s.now.Add(-time.Hour)) + freshet.PostID(n)
+	return freshet.FirstPostID(begin.Add(-time.Hour)) + freshet.PostID(n)
 }
 
 // deliver flushes a post of the author, to followers.
@@ -145,6 +150,20 @@ func (s *stage) mustDeliver(n int, followers ...freshet.Number) {
 // Row implements views.Rows.
 func (s *stage) Row(n freshet.Number) (*freshet.Following, error) { return s.rows[n], nil }
 
+// Pulled implements views.PulledAuthors.
+func (s *stage) Pulled() (views.Pulled, error) { return s.pulled, nil }
+
+// tier states the author's tier, and everybody knows.
+func (s *stage) tier(pull bool) {
+	s.pulled = s.pulled.With(freshet.Tier{Author: author, Pull: pull, Ever: true})
+}
+
+// later lets time go by, in which the view of tiers stays current.
+func (s *stage) later(d time.Duration) {
+	s.now = s.now.Add(d)
+	s.pulled.AsOf = s.now
+}
+
 // ByNumber implements views.Directory.
 func (s *stage) ByNumber(n freshet.Number) (freshet.Account, bool, error) {
 	return freshet.Account{Number: n}, true, nil
@@ -154,6 +173,7 @@ func (s *stage) feed() views.Page {
 	s.Helper()
 	f := &views.Feeds{
 		Conn: s, Layout: s.layout, Store: s.store, Rows: s, Accounts: s, Partitions: 1, ProduceTimeout: time.Second,
+		Tiers: s, Kept: s.kept, PullSlack: freshet.PullSlack,
 		Now: func() time.Time { return s.now }, Pause: func(context.Context, time.Duration) {},
 		Random: func() uint64 { s.random++; return s.random },
 	}
@@ -216,7 +236,7 @@ func TestStoryAnIdleTopicTakenForEverythingIsApplied(t *testing.T) {
 	s := newStage(t)
 	s.rows[reader] = follows(1, false, 0)
 	s.want(s.feed(), true)
-	s.now = s.now.Add(24 * time.Hour) // nothing has come of the follow in a day, and that means nothing
+	s.later(24 * time.Hour) // nothing has come of the follow in a day, and that means nothing
 	s.mustDeliver(1)
 	s.want(s.feed(), true, 1)
 }
@@ -358,4 +378,77 @@ func TestStoryAnOutboxLoadThatStraddlesALoss(t *testing.T) {
 	if len(read.Value) != 0 {
 		t.Errorf("the outbox is marked as loaded across a loss: %s", fmt.Sprintf("%x", read.Value))
 	}
+}
+
+// While an author is pulled its posts are in no feed but those that were built meanwhile. When its posts are delivered
+// again, those of before are still only in its outbox.
+func TestStoryAnAuthorLeavingPullWhosePostsDropOutOfWarmFeeds(t *testing.T) {
+	s := newStage(t)
+	s.rows[reader] = follows(1, true, 1)
+	s.mustDeliver(1, reader)
+	s.want(s.feed(), true, 1) // warm from here on
+	s.tier(true)
+	s.mustDeliver(2)
+	s.mustDeliver(3)
+	s.later(views.KeptFor)
+	s.want(s.feed(), true, 3, 2, 1)
+	s.tier(false)
+	s.mustDeliver(4, reader)
+	s.later(views.KeptFor)
+	s.want(s.feed(), true, 4, 3, 2, 1)
+	s.later(24 * time.Hour) // and for good
+	s.want(s.feed(), true, 4, 3, 2, 1)
+}
+
+// A process whose view of tiers stands still does not know of an author who is pulled since; it must not say that a
+// page without the author's posts is complete, from the moment on at which posts may not be delivered.
+func TestStoryAViewOfTiersThatStandsStill(t *testing.T) {
+	s := newStage(t)
+	s.rows[reader] = follows(1, true, 1)
+	s.want(s.feed(), true)
+	s.now = s.now.Add(freshet.PullSlack - 1) // stated at once, a post would still be delivered
+	s.want(s.feed(), true)
+	s.now = s.now.Add(1)
+	s.mustDeliver(1) // not delivered: in the outbox alone
+	s.want(s.feed(), false)
+	s.tier(true)
+	s.pulled.AsOf = s.now
+	s.want(s.feed(), true, 1)
+}
+
+// Outboxes of pulled authors are read once a second in a process, whoever reads; what the reader itself or a new follow
+// relies on is read each time.
+func TestOutboxesOfPulledAuthorsAreKeptForASecond(t *testing.T) {
+	s := newStage(t)
+	s.rows[reader] = follows(1, true, 1)
+	s.want(s.feed(), true)
+	s.tier(true)
+	reads := 0
+	s.before = func(op feeds.Op) {
+		if read, ok := op.(*feeds.ReadOutbox); ok && read.Author == author {
+			reads++
+		}
+	}
+	s.want(s.feed(), true)
+	s.mustDeliver(1)
+	s.later(views.KeptFor - 1)
+	s.want(s.feed(), true)
+	if reads != 1 {
+		t.Errorf("the outbox was read %d times within a second, want once", reads)
+	}
+	s.later(1)
+	s.want(s.feed(), true, 1)
+	s.mustDeliver(2)
+	s.rows[reader] = follows(3, true, 3) // a follow anew: the feed is to keep what the outbox has now
+	s.want(s.feed(), true, 2, 1)
+	s.model.Clear(s.layout.OfAuthor(author))
+	s.later(views.KeptFor)
+	if s.feed().Complete {
+		t.Error("complete without the zone of an outbox")
+	}
+	s.recover(0)
+	s.mustDeliver(1)
+	s.mustDeliver(2)
+	s.mustDeliver(3)
+	s.want(s.feed(), true, 3, 2, 1) // what a zone that is not well says is not kept
 }

@@ -24,16 +24,19 @@ var ErrNotVisible = errors.New("the view does not show it yet")
 type table struct {
 	view    *goka.View
 	clients clients
-	ready   chan struct{}    // closed once every partition has recovered
-	changed func(key string) // told of each change, after it is stored and before waits are woken; may be nil
-	waits   waits            // by key
+	ready   chan struct{} // closed once every partition has recovered
+	changed changed       // may be nil
+	waits   waits         // by key
 
 	mu      sync.RWMutex // holds look-ups and the view's end apart: goka closes its tables unguarded
 	stopped bool         // by mu
 }
 
+// changed is told of each record, after it is stored and before waits are woken, from the goroutine of its partition.
+type changed func(key string, value []byte)
+
 func openTable(
-	brokers []string, topic string, codec goka.Codec, changed func(string), s kafka.ViewSettings,
+	brokers []string, topic string, codec goka.Codec, changed changed, s kafka.ViewSettings,
 ) (*table, error) {
 	t := &table{ready: make(chan struct{}), changed: changed}
 	update := goka.UpdateCallback(t.updated)
@@ -55,7 +58,7 @@ func (t *table) updated(ctx goka.UpdateContext, s storage.Storage, key string, v
 		return fmt.Errorf("store the row %q of %s: %w", key, t.view.Topic(), err)
 	}
 	if t.changed != nil {
-		t.changed(key)
+		t.changed(key, value)
 	}
 	t.waits.wake(key)
 	return nil
@@ -138,6 +141,25 @@ func (t *table) answers() error {
 		return fmt.Errorf("look into %s: %w", t.view.Topic(), ErrNotReady)
 	}
 	return nil
+}
+
+// applied is the offset below which each partition of the table is applied, or a lower one; nothing before the view has
+// recovered.
+func (t *table) applied(ctx context.Context) map[int32]int64 {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if t.answers() != nil {
+		return nil
+	}
+	applied := map[int32]int64{}
+	for partition, p := range t.view.Stats(ctx).Partitions {
+		at := p.Recovery.Offset // where recovery began, or the last record that it read
+		if p.Input.Count > 0 {
+			at = max(at, p.Input.LastOffset+1)
+		}
+		applied[partition] = at
+	}
+	return applied
 }
 
 // row looks a row up: nil if there is none.

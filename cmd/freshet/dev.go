@@ -81,6 +81,8 @@ func layoutFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.IntVar(&c.Zones, "zones", c.Zones, "of Redis, fixed for good")
 	flags.IntVar(&c.FeedLength, "feed-length", c.FeedLength, "posts of a cached feed; fixed while Redis keeps data")
 	flags.IntVar(&c.PageSize, "page-size", c.PageSize, "followers that a page of a follower tree holds")
+	flags.Int64Var(&c.PullAbove, "pull-above", c.PullAbove,
+		"followers above which an author's posts are read from its outbox instead of delivered; 0: never")
 }
 
 // serve runs a process until a signal ends it.

@@ -124,7 +124,7 @@ func (a *App) archive() error {
 func (a *App) fanout() error {
 	member, err := fanout.New(fanout.Config{
 		Brokers: a.servers.brokers, Names: a.cfg.Names(), Conn: a.servers.conn, Layout: a.cfg.Layout(),
-		Store: a.servers.store, Tree: fanout.Tree{PageSize: a.cfg.PageSize},
+		Store: a.servers.store, Tree: fanout.Tree{PageSize: a.cfg.PageSize, PullAbove: uint64(a.cfg.PullAbove)},
 		Settings: kafka.ProcessorSettings{Logger: a.log}, Tables: a.servers.tables, Partitions: a.cfg.Partitions,
 		Logger: a.log, Health: a.health,
 	})
@@ -157,6 +157,10 @@ func (a *App) api() error {
 	if err != nil {
 		return err
 	}
+	tiers, err := views.NewTiers(brokers, names, settings("tiers"))
+	if err != nil {
+		return err
+	}
 	writers, err := emitters.New(brokers, names, nil)
 	if err != nil {
 		return err
@@ -167,10 +171,13 @@ func (a *App) api() error {
 	a.view("view of accounts", accounts)
 	a.view("view of following", rows)
 	a.view("view of stats", stats)
+	a.view("view of tiers", tiers)
+	a.troubles["view of tiers"] = tiers.Err
 	store := posts.Watch(a.servers.store, a.log)
 	a.parts = append(a.parts, part{"watch of the post store", store.Run})
 	reader := &views.Feeds{
 		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: store, Rows: rows, Accounts: accounts,
+		Tiers: tiers, Kept: views.NewKeptOutboxes(), PullSlack: freshet.PullSlack,
 		Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
 		Now: time.Now, Random: rand.Uint64, Pause: pause,
 	}

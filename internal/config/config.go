@@ -85,6 +85,9 @@ type Config struct {
 	FeedLength int
 	// PageSize is how many followers a page of a follower tree holds.
 	PageSize int
+	// PullAbove is how many followers an author may have before its posts are no longer delivered to each of them but read
+	// from its outbox by whoever reads a feed; 0: they are always delivered. It may be changed at any time.
+	PullAbove int64
 }
 
 // Addresses on which a process listens, and which tools talk to, unless they are told otherwise.
@@ -111,6 +114,9 @@ func Default() Config {
 		Zones:      64,
 		FeedLength: feeds.DefaultFeedLength,
 		PageSize:   1024,
+		// Each further follower costs a delivery of every post, and each followed author that is pulled an outbox of every
+		// read of a feed; an outbox that so many read is nearly always in the process.
+		PullAbove: 10_000,
 	}
 }
 
@@ -160,6 +166,9 @@ func (c Config) Validate() error {
 	}
 	if c.PageSize < 1 || c.PageSize > 65536 {
 		return fmt.Errorf("--page-size %d: want 1 to 65536", c.PageSize)
+	}
+	if c.PullAbove < 0 {
+		return fmt.Errorf("--pull-above %d: want a number of followers, or 0 to deliver every post", c.PullAbove)
 	}
 	if c.Replication < 1 || c.MinInSync < 1 || c.MinInSync > int(c.Replication) {
 		return fmt.Errorf("--replication %d and --min-in-sync %d: want at least 1, and no more in sync than there are",

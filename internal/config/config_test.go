@@ -56,6 +56,16 @@ func TestValidateRolesAlone(t *testing.T) {
 	}
 }
 
+func TestPullAbove(t *testing.T) {
+	for limit, ok := range map[int64]bool{0: true, 1: true, 10_000: true, 1 << 40: true, -1: false} {
+		c := Default()
+		c.PullAbove = limit
+		if err := c.Validate(); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), "--pull-above") {
+			t.Errorf("--pull-above %d: %v", limit, err)
+		}
+	}
+}
+
 func TestKeyspace(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"freshet.": "freshet", "blue_2.": "blue_2",

@@ -1178,7 +1178,11 @@ type TreeNode struct {
 	Posts    uint64 `protobuf:"varint,5,opt,name=posts,proto3" json:"posts,omitempty"`
 	NextPost int64  `protobuf:"varint,6,opt,name=next_post,json=nextPost,proto3" json:"next_post,omitempty"`
 	// At the root: the ids of the posts that were deleted last, in the order of their deletes.
-	Deleted       []uint64 `protobuf:"fixed64,7,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
+	Deleted []uint64 `protobuf:"fixed64,7,rep,packed,name=deleted,proto3" json:"deleted,omitempty"`
+	// At the root: the author is pulled now; it is or ever was; and every reader merges its outbox by now.
+	Pull          bool `protobuf:"varint,8,opt,name=pull,proto3" json:"pull,omitempty"`
+	EverPull      bool `protobuf:"varint,9,opt,name=ever_pull,json=everPull,proto3" json:"ever_pull,omitempty"`
+	Merged        bool `protobuf:"varint,10,opt,name=merged,proto3" json:"merged,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1262,6 +1266,27 @@ func (x *TreeNode) GetDeleted() []uint64 {
 	return nil
 }
 
+func (x *TreeNode) GetPull() bool {
+	if x != nil {
+		return x.Pull
+	}
+	return false
+}
+
+func (x *TreeNode) GetEverPull() bool {
+	if x != nil {
+		return x.EverPull
+	}
+	return false
+}
+
+func (x *TreeNode) GetMerged() bool {
+	if x != nil {
+		return x.Merged
+	}
+	return false
+}
+
 // Stats is a record of stats, keyed by author.
 type Stats struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -1315,7 +1340,8 @@ func (x *Stats) GetPosts() uint64 {
 	return 0
 }
 
-// Tier is a record of tiers, keyed by author: whether the author's posts are pulled at read. ever stays true.
+// Tier is a record of tiers, keyed by author: whether the author's posts are pulled at read, and whether they ever were.
+// The first record of an author says that they are, so ever is true in all of them.
 type Tier struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Pull          bool                   `protobuf:"varint,1,opt,name=pull,proto3" json:"pull,omitempty"`
@@ -1594,7 +1620,7 @@ const file_internal_events_events_proto_rawDesc = "" +
 	"\x04post\x18\x01 \x01(\x04R\x04post\">\n" +
 	"\bSubtotal\x12\x14\n" +
 	"\x05child\x18\x01 \x01(\rR\x05child\x12\x1c\n" +
-	"\tfollowers\x18\x02 \x01(\x04R\tfollowers\"\xc3\x01\n" +
+	"\tfollowers\x18\x02 \x01(\x04R\tfollowers\"\x8c\x02\n" +
 	"\bTreeNode\x12\x1c\n" +
 	"\tfollowers\x18\x01 \x01(\fR\tfollowers\x12\x12\n" +
 	"\x04open\x18\x02 \x01(\rR\x04open\x12\x1c\n" +
@@ -1602,7 +1628,11 @@ const file_internal_events_events_proto_rawDesc = "" +
 	"\breported\x18\x04 \x01(\x04R\breported\x12\x14\n" +
 	"\x05posts\x18\x05 \x01(\x04R\x05posts\x12\x1b\n" +
 	"\tnext_post\x18\x06 \x01(\x03R\bnextPost\x12\x18\n" +
-	"\adeleted\x18\a \x03(\x06R\adeleted\";\n" +
+	"\adeleted\x18\a \x03(\x06R\adeleted\x12\x12\n" +
+	"\x04pull\x18\b \x01(\bR\x04pull\x12\x1b\n" +
+	"\tever_pull\x18\t \x01(\bR\beverPull\x12\x16\n" +
+	"\x06merged\x18\n" +
+	" \x01(\bR\x06merged\";\n" +
 	"\x05Stats\x12\x1c\n" +
 	"\tfollowers\x18\x01 \x01(\x04R\tfollowers\x12\x14\n" +
 	"\x05posts\x18\x02 \x01(\x04R\x05posts\".\n" +

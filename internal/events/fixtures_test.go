@@ -90,6 +90,7 @@ var fixtures = map[string]proto.Message{
 		Reported: 1<<33 + 930, Posts: 17, NextPost: 4711,
 	},
 	"TreeNode-deleted": &TreeNode{Posts: 17, NextPost: 4711, Deleted: []uint64{1<<62 | 5, 1<<62 | 4}},
+	"TreeNode-tier":    &TreeNode{NextPost: 1, Pull: true, EverPull: true, Merged: true},
 	"TreeNode-empty":   &TreeNode{},
 
 	"Stats":       &Stats{Followers: 1 << 33, Posts: 17},

@@ -24,6 +24,7 @@ type api struct {
 	conn     *conn
 	view     *view
 	accounts *accounts
+	tiers    *tiersView
 	node     int64
 	minter   *freshet.Minter
 	feeds    *views.Feeds
@@ -53,13 +54,15 @@ func newAPI(w *world, i int) {
 		for p := range w.partitions {
 			a.view.until = append(a.view.until, w.followingTable.end(p))
 		}
+		a.startTiers()
 		w.names++
 		a.node = int64(w.names % freshet.Nodes)
 		a.minter, _ = freshet.NewMinter(a.node, a.now)
 		a.accounts = newAccounts(w)
 		a.feeds = &views.Feeds{
 			Conn: a.conn, Layout: w.layout, Store: w.store, Rows: a.view, Accounts: a.accounts,
-			Partitions:     int32(w.partitions),
+			Partitions: int32(w.partitions),
+			Tiers:      a.tiers, Kept: views.NewKeptOutboxes(), PullSlack: w.tiers.slack,
 			ProduceTimeout: produceTimeout, Now: a.now, Random: w.rng.Uint64, Pause: w.pause,
 		}
 	}

@@ -83,8 +83,10 @@ func (p *part) onPost(m *message, r *record, e freshet.PostEvent, offset int64, 
 	next, out := w.tree.OnPost(e.Post.Author, node, fanout.PostRecord{
 		Event: e, Offset: offset, Replayed: replayed, Body: encodeBody(e), Token: h.writer.flusher.Token(zone),
 		Stored: h.writer.stored[p.number] > offset && !w.mutated("body written though stored"),
+		Known:  h.pulled.Known(e.Post.Author),
 	})
 	delete(h.writer.conn.below, e.Post.ID)
+	w.judged(e.Post.Author, node, next, out)
 	w.tracef("%s handles %s/%d@%d: %v %v", h.name, r.topic.name, p.number, r.offset, kindName(e.Kind), e.Post.ID)
 	p.carryOut(m, r.key, next, out)
 }
@@ -118,6 +120,7 @@ func (p *part) carryOut(m *message, key string, node *fanout.Node, out fanout.Ou
 		m.pending++
 		h.writer.add(*out.Delivery, m.done)
 	}
+	p.announce(m, out.Tier)
 	if out.Report == nil {
 		return
 	}

@@ -133,7 +133,10 @@ var Expected = []string{
 	"outbox: rewritten", "read: below the floor", "read: complete pages checked", "read: incomplete pages",
 	"recovery: a loss is noticed", "recovery: a partition goes back", "recovery: another writer has recovered",
 	"recovery: two writers at once", "redis: a counter shows a loss", "redis: pipeline cut",
-	"table: a zombie's row is passed over", "tree: a node at depth 2 or deeper", "writer: a flush fails",
+	"table: a zombie's row is passed over",
+	"tier: a post is delivered because readers may not know", "tier: a post is not delivered",
+	"tier: an author is delivered again", "tier: an author is pulled", "read: the view of tiers is too old",
+	"tree: a node at depth 2 or deeper", "writer: a flush fails",
 	"writer: a zombie flushes", "writer: watermarks noted",
 }
 

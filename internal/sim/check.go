@@ -2,6 +2,7 @@ package sim
 
 import (
 	"slices"
+	"time"
 
 	"freshet"
 	"freshet/internal/feeds"
@@ -37,6 +38,7 @@ func (a *api) read(reader freshet.Number, before freshet.PostID, limit int) {
 			frozen: w.mutated("row read before the mark")}
 		f := *a.feeds
 		f.Rows = rows
+		at := w.now
 		began, first := w.step, a.view.rows[reader.Key()]
 		page, err := f.Feed(background, reader, before, limit)
 		if err != nil {
@@ -49,7 +51,7 @@ func (a *api) read(reader freshet.Number, before freshet.PostID, limit int) {
 		}
 		w.checkPage(&pageRead{
 			a: a, reader: reader, before: before, page: page, began: began, rows: rows.seen, first: first,
-			last: a.view.rows[reader.Key()],
+			last: a.view.rows[reader.Key()], at: at,
 		})
 	})
 }
@@ -82,6 +84,7 @@ type pageRead struct {
 	before      freshet.PostID
 	page        views.Page
 	began       int
+	at          time.Time // at which it began
 	rows        map[freshet.Number][]*freshet.Following
 	first, last *freshet.Following
 }
@@ -130,6 +133,9 @@ func (w *world) checkPage(r *pageRead) {
 	}
 	w.count("read: complete pages checked")
 	for _, p := range w.truth.order {
+		if r.mayBeKept(p) {
+			continue
+		}
 		if p.due && p.dueAt < r.began && !p.deleted && p.id >= page.Next && (r.before == 0 || p.id < r.before) &&
 			r.owed(p) &&
 			!slices.Contains(ids, p.id) {

@@ -22,6 +22,7 @@
 //	archive.go   the group that fills the post store; store.go is the store
 //	redis.go     Redis; the operations themselves are feedstest.Model, which a test holds to the real scripts
 //	api.go       API processes: posts, deletes, follows, and their views; accounts.go is the view of closed accounts
+//	tiers.go     authors that are pulled: what fan-out states, and what API processes know
 //	truth.go     what only the simulator knows
 //	check.go     what is checked of a page; rest.go is what is checked at rest
 //	aim.go       accidents just before one kind of operation
@@ -48,6 +49,9 @@
 //
 // And of every look that a writer takes at all zones: it finds no loss as long as Redis has lost nothing.
 //
+// Of authors that are or were pulled, only posts that were due a second before are wanted: a process keeps outboxes
+// for so long.
+//
 // Releases that are not committed do not count any more once Redis loses something: the writer may die as well, and
 // then nobody can tell that they ever were; they come again.
 //
@@ -66,7 +70,7 @@
 //
 // # What is not modelled
 //
-// Registration, and names of accounts; pull-tier authors; the background pass that states everything again, which
-// nothing here needs; caches in front of the views; edits of posts that come back in another order; a Redis Cluster
-// that moves slots; dead letters; log compaction and retention; processes that stand still for days.
+// Registration, and names of accounts; the background pass that states everything again, which nothing here needs;
+// caches in front of the views; edits of posts that come back in another order; a Redis Cluster that moves slots; dead
+// letters; log compaction and retention; processes that stand still for days.
 package sim

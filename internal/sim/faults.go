@@ -71,7 +71,7 @@ func (w *world) fault() {
 		if w.chance(2) {
 			w.archives[w.rng.IntN(len(w.archives))].stallTo = until
 		} else {
-			w.apis[w.rng.IntN(len(w.apis))].view.stallTo = until
+			w.apis[w.rng.IntN(len(w.apis))].stall(until)
 		}
 	default:
 		w.operator(kind)

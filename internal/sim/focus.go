@@ -97,6 +97,20 @@ var Focuses = map[string]func(w *world){
 		w.rate(8, "clock")
 		w.rate(3, "crash", "flushall", "lose", "delete", "edit", "cold")
 	},
+	// Big authors, and limits so low that they come and go; views that stand still.
+	"tiers": func(w *world) {
+		w.small(3 + w.rng.IntN(8))
+		w.calm()
+		w.pulling()
+		w.pace.fault, w.pace.view = 4<<w.rng.IntN(6), 1+w.rng.IntN(2)
+		w.shape.apis, w.shape.fanout = 1+w.rng.IntN(2), 1+w.rng.IntN(2)
+		w.pace.commit = 1 + w.rng.IntN(20)
+		w.rate(10, "unfollow")
+		w.rate(w.rng.IntN(11), "stall")
+		w.rate(1+w.rng.IntN(4), "crash")
+		w.rate(w.rng.IntN(4), "rebalance", "zombie", "slow", "compaction", "cold")
+		w.rate(w.rng.IntN(3), "lose", "flushall", "reset", "replay", "disk", "delete", "days", "block")
+	},
 	// Several writers that die and lose at once.
 	"writers": func(w *world) {
 		w.small(5)

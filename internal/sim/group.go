@@ -47,6 +47,7 @@ type host struct {
 	zombieTo int // the step until which it does not notice that it was thrown out; 0: it is in
 	commits  [][]commit
 	writer   *writer
+	pulled   *fanout.Announcements // of fan-out
 }
 
 // disk is a table on the host's disk.
@@ -124,6 +125,7 @@ func newHost(g *group, i int) {
 	h.onStart = func() {
 		if g == w.fanout {
 			newWriter(h)
+			h.pulled = w.announcements()
 		}
 		g.needRebalance()
 	}

@@ -90,4 +90,8 @@ var Mutations = []Mutation{
 	{Name: "posts of closed accounts shown", Focus: "accounts"},
 	{Name: "a step back of the clock is not waited out", Told: true},
 	{Name: "tombstone before the log", Focus: "bodies", Seed: 1},
+	{Name: "no slack before authors are pulled", Focus: "tiers", Seed: 217},
+	{Name: "slack from before the acknowledgement", Focus: "tiers", Seed: 441},
+	{Name: "authors who left pull are forgotten", Focus: "tiers", Seed: 1},
+	{Name: "complete though the view of tiers is behind", Focus: "tiers", Seed: 37},
 }

@@ -81,7 +81,7 @@ func (w *world) advance() {
 				w.done++
 				return
 			}
-			if a.runs() && a.view.step() {
+			if a.runs() && a.stepViews() {
 				w.done++
 				return
 			}
@@ -293,6 +293,9 @@ func (w *world) unrest() string {
 		}
 		if a.accounts.behind() {
 			return a.name + " has not heard of all closings"
+		}
+		if a.tiers.behind() {
+			return a.name + " has a view of tiers that is behind"
 		}
 		for p, at := range a.view.at {
 			if at < w.followingTable.end(p) {

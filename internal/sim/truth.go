@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"freshet"
 	"freshet/internal/feeds"
@@ -61,6 +62,7 @@ type postTruth struct {
 	behind  bool // its id is older than it is, by a clock that was behind
 	due     bool // fan-out has brought it everywhere
 	dueAt   int  // the step at which it had
+	dueTime time.Time
 }
 
 // pairEvent is a follow or unfollow in the log.
@@ -178,7 +180,7 @@ func (t *truth) judge(p *postTruth) {
 			return
 		}
 	}
-	p.due, p.dueAt = true, t.w.step
+	p.due, p.dueAt, p.dueTime = true, t.w.step, t.w.now
 	t.w.tracef("%v is due in every feed", p.id)
 }
 

@@ -89,6 +89,7 @@ type world struct {
 	partitions int
 	layout     feeds.Layout
 	accounts   []freshet.Number
+	tiers      *tiering
 
 	follows, followers, applied, posts, replays, loop, followingTable, fanoutTable, profiles *topic
 	topics                                                                                   []*topic
@@ -148,7 +149,9 @@ func newWorld(cfg Config) *world {
 		w.pace.fault = 1 << w.rng.IntN(6)
 	}
 	w.shape = shape{1 + w.rng.IntN(2), 1 + w.rng.IntN(3), 1 + w.rng.IntN(2), 1 + w.rng.IntN(2), 1 + w.rng.IntN(3)}
+	w.tiers = &tiering{slack: freshet.PullSlack, stated: map[freshet.Number]bool{}}
 	focus(w)
+	w.tiers.log = newTopic(w, "tiers")
 	w.truth = newTruth(w)
 	for _, t := range []struct {
 		to   **topic

@@ -53,7 +53,7 @@ func (f *Fanout) onLoops(ctx goka.Context, batch []kafka.Record[*events.FanoutLo
 	var outs outcomes
 	for _, record := range batch {
 		if record.Msg.GetTurn() != nil { // in a sweep: what the node holds is said again
-			next, effects := f.tree.Restate(at, n)
+			next, effects := f.tree.Restate(at, n, f.pulled.Known(at.Author))
 			n = next
 			outs.add(Outcome{Effects: effects})
 			continue
@@ -91,12 +91,13 @@ func messageOf(to Address, m *events.FanoutLoop) (LoopMessage, error) {
 	return message, nil
 }
 
-// outcomes is what several messages for one node have to do, one after another. Totals and stats are what is the case,
-// so only the last of each is said.
+// outcomes is what several messages for one node have to do, one after another. Totals, stats and tiers are what is the
+// case, so only the last of each is said.
 type outcomes struct {
 	all      []Outcome
 	subtotal *LoopMessage
 	stats    *Stats
+	tier     *freshet.Tier
 	reports  []Report
 	changed  bool
 }
@@ -109,6 +110,9 @@ func (o *outcomes) add(out Outcome) {
 	}
 	if out.Stats != nil {
 		o.stats = out.Stats
+	}
+	if out.Tier != nil {
+		o.tier = out.Tier
 	}
 	for i := range out.Loop {
 		if out.Loop[i].Kind == LoopSubtotal {
@@ -144,6 +148,9 @@ func (f *Fanout) doAll(ctx goka.Context, n *Node, outs outcomes) {
 		session := f.group.Session()
 		f.board.state(session, *stats)
 		f.group.After(topic, partition, offset, func(done func(error)) { f.board.post(session, stats.Author, done) })
+	}
+	if tier := outs.tier; tier != nil {
+		f.group.After(topic, partition, offset, func(done func(error)) { f.announce(*tier, done) })
 	}
 }
 

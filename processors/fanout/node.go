@@ -29,6 +29,7 @@ type Node struct {
 	// Deleted is the posts whose deletes were counted last, at most rememberedDeletes, the latest at the end; kept at the
 	// root only. It is never changed in place.
 	Deleted []freshet.PostID
+	Tier    Tier // kept at the root only
 }
 
 // Total is how many followers the subtree holds, as far as the node has been told.
@@ -105,6 +106,7 @@ func EncodeNode(n *Node) *events.TreeNode {
 	}
 	row := &events.TreeNode{
 		Open: uint32(n.Open), Reported: n.Reported, Posts: n.Posts, NextPost: n.NextPost,
+		Pull: n.Tier.Pull, EverPull: n.Tier.Ever, Merged: n.Tier.Merged,
 	}
 	if n.Subtotals != [Children]uint64{} {
 		row.Subtotals = slices.Clone(n.Subtotals[:])
@@ -127,7 +129,10 @@ func EncodeNode(n *Node) *events.TreeNode {
 // DecodeNode reads what EncodeNode wrote. Anything that no node can be is refused: followers that are not sorted, twice
 // the same one, numbers past 2^63-1, more than eight children.
 func DecodeNode(row *events.TreeNode) (*Node, error) {
-	n := &Node{Reported: row.GetReported(), Posts: row.GetPosts(), NextPost: row.GetNextPost()}
+	n := &Node{
+		Reported: row.GetReported(), Posts: row.GetPosts(), NextPost: row.GetNextPost(),
+		Tier: Tier{Pull: row.GetPull(), Ever: row.GetEverPull(), Merged: row.GetMerged()},
+	}
 	if row.GetOpen() > math.MaxUint8 {
 		return nil, fmt.Errorf("%w: open children %#x: want %d bits", ErrNode, row.GetOpen(), Children)
 	}

@@ -41,6 +41,9 @@ func TestNodesComeBackAsTheyWere(t *testing.T) {
 			Posts:    rapid.Uint64().Draw(t, "posts"),
 			NextPost: rapid.Int64Min(0).Draw(t, "next post"),
 		}
+		n.Tier = Tier{
+			Pull: rapid.Bool().Draw(t, "pull"), Ever: rapid.Bool().Draw(t, "ever"), Merged: rapid.Bool().Draw(t, "merged"),
+		}
 		for i := range n.Subtotals {
 			n.Subtotals[i] = rapid.Uint64().Draw(t, "subtotal")
 		}
@@ -109,6 +112,6 @@ func FuzzDecodeNode(f *testing.F) {
 		n, _ = tree.Follower(at, n, State{Follower: 5, Follows: true})
 		n, _ = tree.Subtotal(at, n, 1, math.MaxUint64)
 		n, _ = tree.Follower(at, n, State{Follower: 5})
-		tree.Restate(at, n)
+		tree.Restate(at, n, false)
 	})
 }

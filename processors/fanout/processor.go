@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"strconv"
+	"time"
 
 	"github.com/lovoo/goka"
 	"golang.org/x/sync/errgroup"
@@ -34,6 +35,8 @@ type Config struct {
 	Settings kafka.ProcessorSettings
 	// Writer's settings; what the fields above say is filled in.
 	Writer feeds.WriterConfig
+	// PullSlack is freshet.PullSlack; 0 is that.
+	PullSlack time.Duration
 	// Tables is where the processor keeps its table, which has this many partitions.
 	Tables     *tables.Tables
 	Partitions int32
@@ -56,6 +59,8 @@ type Fanout struct {
 	stats   *goka.Emitter
 	turns   *goka.Emitter
 	table   tables.Holder
+	tiers   *goka.Emitter
+	pulled  *Announcements
 	log     *slog.Logger
 }
 
@@ -64,7 +69,13 @@ func New(cfg Config) (*Fanout, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	f := &Fanout{cfg: cfg, tree: cfg.Tree, board: newBoard(), log: cfg.Logger}
+	if cfg.PullSlack <= 0 {
+		cfg.PullSlack = freshet.PullSlack
+	}
+	f := &Fanout{
+		cfg: cfg, tree: cfg.Tree, board: newBoard(), log: cfg.Logger,
+		pulled: NewAnnouncements(cfg.PullSlack, time.Now),
+	}
 	lookup, err := kafka.NewLookup(cfg.Brokers)
 	if err != nil {
 		return nil, err
@@ -92,6 +103,9 @@ func New(cfg Config) (*Fanout, error) {
 	if err == nil {
 		f.turns, err = f.emitter(cfg.Names.Loop(freshet.FanoutGroup), loopCodec)
 	}
+	if err == nil {
+		f.tiers, err = f.emitter(cfg.Names.Topic(freshet.Tiers), tierCodec)
+	}
 	if err != nil {
 		return nil, errors.Join(err, f.close())
 	}
@@ -108,7 +122,7 @@ func (f *Fanout) emitter(topic string, codec goka.Codec) (*goka.Emitter, error) 
 
 func (f *Fanout) close() error {
 	var errs []error
-	for _, emitter := range []*goka.Emitter{f.reports, f.stats, f.turns} {
+	for _, emitter := range []*goka.Emitter{f.reports, f.stats, f.turns, f.tiers} {
 		if emitter != nil {
 			errs = append(errs, emitter.Finish())
 		}
@@ -153,9 +167,10 @@ var (
 	appliedCodec kafka.Codec[events.AppliedReport, *events.AppliedReport]
 	statsCodec   kafka.Codec[events.Stats, *events.Stats]
 	loopCodec    kafka.Codec[events.FanoutLoop, *events.FanoutLoop]
+	tierCodec    kafka.Codec[events.Tier, *events.Tier]
 )
 
-// graph declares the group. Reports and stats are follow-ups and have emitters of their own.
+// graph declares the group. Reports, stats and tiers are follow-ups and have emitters of their own.
 func (f *Fanout) graph() *goka.GroupGraph {
 	names, group := f.cfg.Names, freshet.FanoutGroup
 	return goka.DefineGroup(goka.Group(names.Group(group)),
@@ -194,9 +209,24 @@ func (f *Fanout) onPost(ctx goka.Context, m *events.PostEvent) error {
 			return kafka.Poison(err)
 		}
 	}
+	record.Known = f.pulled.Known(at.Author)
 	next, out := f.tree.OnPost(at.Author, n, record)
+	if is, was := tierOf(next), tierOf(n); is != was {
+		f.log.Info("the tier of an author changes", "author", at.Author, "followers", next.Total(), "pull", is.Pull,
+			"readers know", is.Merged)
+	}
+	if tierOf(n).Merged {
+		f.pulled.Forget(at.Author)
+	}
 	f.do(ctx, next, out)
 	return nil
+}
+
+func tierOf(n *Node) Tier {
+	if n == nil {
+		return Tier{}
+	}
+	return n.Tier
 }
 
 // do carries an outcome out. The message is finished when Redis, the table and the loop have acknowledged it; what has
@@ -220,6 +250,9 @@ func (f *Fanout) do(ctx goka.Context, n *Node, out Outcome) {
 		f.board.state(session, *stats)
 		f.group.After(topic, partition, offset, func(done func(error)) { f.board.post(session, stats.Author, done) })
 	}
+	if tier := out.Tier; tier != nil {
+		f.group.After(topic, partition, offset, func(done func(error)) { f.announce(*tier, done) })
+	}
 	if out.Delivery != nil {
 		f.writer.Add(ctx.Context(), *out.Delivery, ctx.DeferCommit())
 	}
@@ -234,6 +267,21 @@ func (f *Fanout) report(r Report, done func(error)) {
 		return
 	}
 	promise.Then(done)
+}
+
+// announce states an author's tier.
+func (f *Fanout) announce(tier freshet.Tier, done func(error)) {
+	promise, err := f.tiers.Emit(tier.Author.Key(), &events.Tier{Pull: tier.Pull, Ever: tier.Ever})
+	if err != nil {
+		done(err)
+		return
+	}
+	promise.Then(func(err error) {
+		if err == nil {
+			f.pulled.Acknowledged(tier.Author)
+		}
+		done(err)
+	})
 }
 
 var errRow = errors.New("the row in the table cannot be read; rebuild the group's table")

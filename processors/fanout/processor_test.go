@@ -41,6 +41,9 @@ type fixture struct {
 	tables  *tables.Tables
 	write   *emitters.Emitters
 	health  *kafka.Health
+	tree    fanout.Tree
+	slack   time.Duration // freshet.PullSlack if 0
+	sweep   time.Duration
 	stopped func()
 }
 
@@ -48,7 +51,7 @@ func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	f := &fixture{
 		T: t, Cluster: processortest.Start(t, partitions), layout: feeds.Layout{Zones: 4, FeedLength: 100},
-		health: &kafka.Health{},
+		health: &kafka.Health{}, tree: fanout.Tree{PageSize: 2}, sweep: time.Hour,
 	}
 	server, err := embedded.StartRedis("127.0.0.1:0")
 	if err != nil {
@@ -84,12 +87,12 @@ func (f *fixture) start() {
 	f.Helper()
 	member, err := fanout.New(fanout.Config{
 		Brokers: f.Brokers, Names: f.Names, Conn: f.conn, Layout: f.layout, Store: store{},
-		Tree: fanout.Tree{PageSize: 2}, Logger: f.Logger(), Health: f.health,
+		Tree: f.tree, PullSlack: f.slack, Logger: f.Logger(), Health: f.health,
 		Settings: kafka.ProcessorSettings{
 			Config: f.Config, Logger: f.Logger(),
 		},
 		Tables: f.tables, Partitions: partitions,
-		Sweeper: kafka.Sweeper{Every: 20 * time.Millisecond, Slices: 2},
+		Sweeper: kafka.Sweeper{Every: f.sweep, Slices: 2},
 		Writer:  feeds.WriterConfig{NoteEvery: 20 * time.Millisecond},
 	})
 	if err != nil {
@@ -147,6 +150,21 @@ func (f *fixture) post(author freshet.Number, id freshet.PostID) emitters.Positi
 		f.Fatal(err)
 	}
 	return position
+}
+
+// committed waits until the group has done with a post at the root, and has committed it.
+func (f *fixture) committed(last emitters.Position) {
+	f.Helper()
+	lookup, err := kafka.NewLookup(f.Brokers)
+	if err != nil {
+		f.Fatal(err)
+	}
+	defer lookup.Close()
+	topic := f.Names.Topic(freshet.Posts)
+	f.Until("the post is committed", func() bool {
+		committed, err := lookup.Committed(f.Context(), f.Names.Group(freshet.FanoutGroup), topic)
+		return err == nil && committed[kafka.TopicPartition{Topic: topic, Partition: last.Partition}] == last.Offset+1
+	})
 }
 
 // logged is how often each post is in the log for an account.
@@ -229,17 +247,7 @@ func TestFanoutGoesBackWhenRedisIsEmptied(t *testing.T) {
 	const author = freshet.Number(7)
 	f.follow(author, true, 1, numbers(100, 110)...)
 	f.reports(10)
-	last := f.post(author, 9001)
-	lookup, err := kafka.NewLookup(f.Brokers)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lookup.Close()
-	topic := f.Names.Topic(freshet.Posts)
-	f.Until("the post is committed", func() bool {
-		committed, err := lookup.Committed(t.Context(), f.Names.Group(freshet.FanoutGroup), topic)
-		return err == nil && committed[kafka.TopicPartition{Topic: topic, Partition: last.Partition}] == last.Offset+1
-	})
+	f.committed(f.post(author, 9001))
 	f.empty()
 	f.Until("the post is there again, because no post store has it", func() bool {
 		for _, follower := range numbers(100, 110) {
@@ -263,6 +271,7 @@ func TestFanoutGoesBackWhenRedisIsEmptied(t *testing.T) {
 // The sweep states every author's counts, and every subtotal, again and again.
 func TestFanoutIsSwept(t *testing.T) {
 	f := newFixture(t)
+	f.sweep = 20 * time.Millisecond
 	f.start()
 	const author = freshet.Number(7)
 	f.follow(author, true, 1, numbers(100, 120)...)

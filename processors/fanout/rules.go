@@ -17,24 +17,32 @@ type PostRecord struct {
 	Token string
 	// Stored: the post store has the post, as it was after this record.
 	Stored bool
+	// Known: it was acknowledged so long ago that the author is or was pulled that every reader knows; see Announcements.
+	Known bool
 }
 
 // Outcome is what a message has to do, in this order: the node is written if it changed; Loop is sent; Delivery goes to
 // the writer. The message is finished when the table, the loop and Redis have acknowledged, with all that was handed to
-// the writer before. Then Report and Stats are sent, and when they are acknowledged the message is released.
+// the writer before. Then Report, Stats and Tier are sent, and when they are acknowledged the message is released.
 type Outcome struct {
 	Effects
 	Delivery *feeds.Delivery
 }
 
-// OnPost is the rule for posts and replays at the root: count, deliver.
+// OnPost is the rule for posts and replays at the root: judge the author's tier, count, deliver. A post that comes again
+// is delivered as the author's tier is now; one that is pulled goes to the outbox only.
 func (t Tree) OnPost(author freshet.Number, n *Node, r PostRecord) (*Node, Outcome) {
-	root := Address{Author: author}
+	root, before := Address{Author: author}, n
 	out := Outcome{Delivery: &feeds.Delivery{Kind: r.Event.Kind, Author: author, Post: r.Event.Post.ID}}
+	var tier *freshet.Tier
 	if r.Event.Kind == freshet.PostCreated {
-		out.Effects = t.Deliver(root, n, r.Event.Post.ID)
-		out.deliver(author, r.Event.Post.ID)
+		var push bool
+		if n, tier, push = t.tier(author, n, r.Known); push {
+			out.Effects = t.Deliver(root, n, r.Event.Post.ID)
+			out.deliver(author, r.Event.Post.ID)
+		}
 	}
+	out.Tier = tier
 	if r.Event.Kind != freshet.PostDeleted && (!r.Stored || r.Event.Kind == freshet.PostEdited) {
 		// The store has the rest. A body written after the store has passed the post could bring a deleted one back: its
 		// tombstone may have expired. But an edit replaces the text that is still in Redis.
@@ -42,12 +50,13 @@ func (t Tree) OnPost(author freshet.Number, n *Node, r PostRecord) (*Node, Outco
 			Post: r.Event.Post.ID, Token: r.Token, Offset: r.Offset, Body: r.Body, Replace: r.Stored,
 		}
 	}
-	if r.Replayed {
-		return n, out
+	if !r.Replayed {
+		var effects Effects
+		n, effects = t.Post(author, n, r.Event, r.Offset)
+		out.Stats = effects.Stats
 	}
-	counted, effects := t.Post(author, n, r.Event, r.Offset)
-	out.Changed, out.Stats = effects.Changed, effects.Stats
-	return counted, out
+	out.Changed = n != before
+	return n, out
 }
 
 // OnFollower is the rule for followers: the state enters at the root.

@@ -13,6 +13,7 @@
 //	address.go  which node: keys, and the path of a follower
 //	node.go     the row of a node
 //	tree.go     the rules: a node and a message in, a node and effects out
+//	tiers.go    which authors' posts are pulled by their readers instead of delivered
 //
 // What is easy to get wrong:
 //
@@ -46,6 +47,9 @@ type Tree struct {
 	// PageSize is how many followers a page takes before it opens children; DefaultPageSize if it isn't positive. It may
 	// change between runs: fuller pages stay as they are.
 	PageSize int
+	// PullAbove is how many followers an author may have before its posts are no longer delivered but pulled; 0: they are
+	// always delivered. It may change between runs: each author is judged anew at its next post.
+	PullAbove uint64
 }
 
 // State says whether the follower follows the author now. Version is the offset in the follows topic of the event that
@@ -110,6 +114,8 @@ type Effects struct {
 	Deliver *Delivery
 	// Stats is set at the root when it may have changed.
 	Stats *Stats
+	// Tier is what readers have to be told of the author, set at the root; see tiers.go.
+	Tier *freshet.Tier
 }
 
 // Loop handles a message of the loop at m.To. A kind that isn't known does nothing.
@@ -215,8 +221,17 @@ func (t Tree) Post(author freshet.Number, n *Node, e freshet.PostEvent, offset i
 }
 
 // Restate tells the parent again what this subtree holds, for a pass in the background over all nodes: whatever the
-// parent has lost of it, the child's being open included, is then put right. At the root it gives Stats.
-func (t Tree) Restate(at Address, n *Node) (*Node, Effects) { return restate(at, n, n) }
+// parent has lost of it, the child's being open included, is then put right. At the root it gives Stats, and Tier.
+// known is as in PostRecord.
+func (t Tree) Restate(at Address, n *Node, known bool) (*Node, Effects) {
+	next, tier := n, (*freshet.Tier)(nil)
+	if at.Root() {
+		next, tier = retold(at.Author, n, known)
+	}
+	next, e := restate(at, n, next)
+	e.Tier = tier
+	return next, e
+}
 
 func (t Tree) pageSize() int {
 	if t.PageSize > 0 {

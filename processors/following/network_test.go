@@ -252,7 +252,7 @@ func TestRowsAndTreesComeToAgree(t *testing.T) {
 		for _, key := range nodes {
 			s := w.sites[key]
 			var e fanout.Effects
-			s.node, e = w.tree.Restate(s.at, s.node)
+			s.node, e = w.tree.Restate(s.at, s.node, false)
 			w.carry(e)
 			w.settle()
 		}
