@@ -3,18 +3,23 @@ package e2e
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"testing"
 )
 
-// Small feeds, pages and few zones, so that a few accounts come to the end of each.
+// Small feeds, pages and few zones, and a limit to how many followers an author may have before it is pulled, so that a
+// few accounts come to the end of each.
 const (
 	denseAccounts = 48
 	denseClients  = 16
 	denseWork     = 100 // operations of a client in a phase
 )
 
-var denseFlags = []string{"--zones", strconv.Itoa(zones), "--feed-length", "160", "--page-size", "4"}
+var (
+	smallFlags = []string{"--zones", strconv.Itoa(zones), "--feed-length", "160", "--page-size", "4"}
+	denseFlags = append([]string{"--pull-above", "5"}, smallFlags...)
+)
 
 // TestDense: a few accounts do everything to each other, at first undisturbed, then under one fault after another.
 // After each phase every account reads what the definition says.
@@ -31,8 +36,10 @@ func TestDense(t *testing.T) {
 		r.phase(name, clients, work, busy, faults...)
 		r.compare(name)
 	}
-	killed := func(name string, end func(*process), first ...fault) {
-		r.ended(name, clients, denseWork/3, busy, flags, end, first...)
+	// Another limit makes many accounts at once leave pull, or come to it, at their next posts.
+	killed := func(name string, limit int, end func(*process), first ...fault) {
+		limited := append(slices.Clone(flags), "--pull-above", strconv.Itoa(limit))
+		r.ended(name, clients, denseWork/3, busy, limited, end, first...)
 		r.compare(name)
 	}
 	phase("undisturbed", denseWork)
@@ -41,11 +48,13 @@ func TestDense(t *testing.T) {
 		for _, f := range []fault{flushAll, deleteZones, seekBack} {
 			phase(in(f.name), denseWork, f)
 		}
-		killed(in("kill"), (*process).kill)
-		killed(in("kill soon after a reset"), (*process).kill, seekBack)
+		killed(in("kill"), 30, (*process).kill)
+		killed(in("kill soon after a reset"), 5, (*process).kill, seekBack)
 		phase(in("FLUSHALL soon after a kill"), denseWork/3, flushAll)
-		killed(in("Ctrl-C"), func(p *process) { p.stop() })
+		killed(in("Ctrl-C"), 10, func(p *process) { p.stop() })
+		phase(in("after Ctrl-C"), denseWork/3)
 	}
+	r.wantCrossings()
 	r.proc.stop()
 	r.wantAll("post", "delete", "delete again", "look", "follow", "refused follow", "unfollow", "mute", "unmute", "block",
 		"unblock", "register", "close", "register again")

@@ -15,6 +15,7 @@
 //	lost_test.go         operations whose answer a killed process took with it
 //	dense_test.go        a few accounts that do everything to each other, under every fault
 //	powerlaw_test.go     thousands of accounts, one that all follow and one that follows hundreds
+//	tiers_test.go        an author that is pulled, and not, and pulled again
 //	losses_test.go       deletes that Redis has forgotten
 //	command_test.go      what somebody who types the command sees
 //	poison_test.go       records that nobody can read
