@@ -43,7 +43,7 @@ func (f *fixture) inOutbox(author freshet.Number, post freshet.PostID) bool {
 }
 
 // An author crosses the limit upwards and downwards, the process is restarted, and the limit is changed. Each post is
-// in the outbox; it is delivered as long as not every reader knows that the author is pulled, and when it is not pulled.
+// in the outbox; it is delivered while not every reader knows that the author is pulled, and when it is not pulled.
 func TestFanoutPullsAuthorsAboveTheLimit(t *testing.T) {
 	const author = freshet.Number(7)
 	f := newFixture(t)

@@ -29,8 +29,8 @@ type Outcome struct {
 	Delivery *feeds.Delivery
 }
 
-// OnPost is the rule for posts and replays at the root: judge the author's tier, count, deliver. A post that comes again
-// is delivered as the author's tier is now; one that is pulled goes to the outbox only.
+// OnPost is the rule for posts and replays at the root: judge the author's tier, count, deliver. A post that comes
+// again is delivered as the author's tier is now; one that is pulled goes to the outbox only.
 func (t Tree) OnPost(author freshet.Number, n *Node, r PostRecord) (*Node, Outcome) {
 	root, before := Address{Author: author}, n
 	out := Outcome{Delivery: &feeds.Delivery{Kind: r.Event.Kind, Author: author, Post: r.Event.Post.ID}}

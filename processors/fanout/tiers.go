@@ -8,14 +8,14 @@ import (
 )
 
 // Tier is what the root keeps of how the author's posts come to its followers. Posts of an author with more than
-// Tree.PullAbove followers go to its outbox only, and readers merge that: they are pulled. Fewer followers get them down
-// the tree, from the root in one step as long as its page holds them all.
+// Tree.PullAbove followers go to its outbox only, and readers merge that: they are pulled. Fewer followers get them
+// down the tree, from the root in one step as long as its page holds them all.
 //
-// Readers merge the outboxes of all authors that are or ever were pulled, because what was not delivered then is missing
-// from their feeds for good. So an author who is stated to be pulled is merged for ever, and what matters is that no
-// post is kept back before everybody merges: an author is pulled in two steps. First it is stated; posts are still
-// delivered. When the statement has been acknowledged for freshet.PullSlack, every reader either knows of it or says
-// that its pages are not complete (package views); from then on posts are not delivered.
+// Readers merge the outboxes of all authors that are or ever were pulled, because what was not delivered then is
+// missing from their feeds for good. So an author who is stated to be pulled is merged for ever, and what matters is
+// that no post is kept back before everybody merges: an author is pulled in two steps. First it is stated; posts are
+// still delivered. When the statement has been acknowledged for freshet.PullSlack, every reader either knows of it or
+// says that its pages are not complete (package views); from then on posts are not delivered.
 type Tier struct {
 	// Pull: the author is above the limit.
 	Pull bool
