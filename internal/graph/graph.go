@@ -44,6 +44,17 @@ func compareEdges(a, b edge) int {
 // Follows is how many follows there are.
 func (g *Graph) Follows() int { return len(g.edges) }
 
+// Edges yields each follow: the places of follower and followee in Accounts.
+func (g *Graph) Edges() iter.Seq2[int, int] {
+	return func(yield func(follower, followee int) bool) {
+		for _, e := range g.edges {
+			if !yield(int(e.follower), int(e.followee)) {
+				return
+			}
+		}
+	}
+}
+
 // followers yields each account that follows others, with these follows.
 func (g *Graph) followers() iter.Seq2[uint32, []edge] {
 	return func(yield func(uint32, []edge) bool) {

@@ -43,6 +43,9 @@ type Config struct {
 	// Sweeper has the pace at which the trees are gone over in the background; the rest of it is filled in.
 	Sweeper kafka.Sweeper
 	Logger  *slog.Logger
+	// Delivered, unless nil, is told of each page of followers that has a post in Redis now: the time stamp that Kafka
+	// has for the message that brought it, and how many followers there were. It is called from the writer's goroutine.
+	Delivered func(at time.Time, followers int)
 	// Health is told about the processor.
 	Health *kafka.Health
 }
@@ -254,7 +257,20 @@ func (f *Fanout) do(ctx goka.Context, n *Node, out Outcome) {
 		f.group.After(topic, partition, offset, func(done func(error)) { f.announce(*tier, done) })
 	}
 	if out.Delivery != nil {
-		f.writer.Add(ctx.Context(), *out.Delivery, ctx.DeferCommit())
+		f.writer.Add(ctx.Context(), *out.Delivery, f.tell(ctx.Timestamp(), len(out.Delivery.Followers), ctx.DeferCommit()))
+	}
+}
+
+// tell makes done tell Delivered first.
+func (f *Fanout) tell(at time.Time, followers int, done func(error)) func(error) {
+	if f.cfg.Delivered == nil {
+		return done
+	}
+	return func(err error) {
+		if err == nil {
+			f.cfg.Delivered(at, followers)
+		}
+		done(err)
 	}
 }
 

@@ -1,6 +1,7 @@
 // Command cmd starts real Kafka, Redis and Cassandra on loopback ports, prints their addresses and stays until Ctrl-C.
 //
 //	go run ./internal/servers/cmd -dir ./servers -brokers 3
+//	go run ./internal/servers/cmd -cassandra=false
 //	go run ./internal/servers/cmd -o json
 package main
 
@@ -25,6 +26,7 @@ import (
 func main() {
 	dir := flag.String("dir", "", "keep data, logs and ports in `DIR`; empty: temporary directories")
 	brokers := flag.Int("brokers", 1, "Kafka brokers: 1 or 3")
+	withCassandra := flag.Bool("cassandra", true, "start Cassandra as well")
 	format := flag.String("o", "text", "text or json")
 	flag.Parse()
 	if flag.NArg() > 0 || *format != "text" && *format != "json" {
@@ -32,7 +34,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *dir, *brokers, *format)
+	err := run(ctx, *dir, *brokers, *withCassandra, *format)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "servers:", err)
@@ -44,10 +46,10 @@ func main() {
 type addresses struct {
 	Kafka     []string `json:"kafka"`
 	Redis     []string `json:"redis"`
-	Cassandra []string `json:"cassandra"`
+	Cassandra []string `json:"cassandra,omitempty"`
 }
 
-func run(ctx context.Context, dir string, brokers int, format string) (err error) {
+func run(ctx context.Context, dir string, brokers int, withCassandra bool, format string) (err error) {
 	in := func(name string) servers.Options {
 		o := servers.Options{Brokers: brokers}
 		if dir != "" {
@@ -67,19 +69,26 @@ func run(ctx context.Context, dir string, brokers int, format string) (err error
 	g, starting := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { kafka, err = servers.Kafka(starting, in("kafka")); return err })
 	g.Go(func() (err error) { redis, err = servers.Redis(starting, in("redis")); return err })
-	g.Go(func() (err error) { cassandra, err = servers.Cassandra(starting, in("cassandra")); return err })
+	if withCassandra {
+		g.Go(func() (err error) { cassandra, err = servers.Cassandra(starting, in("cassandra")); return err })
+	}
 	if err := g.Wait(); err != nil {
 		if ctx.Err() != nil {
 			return nil // Ctrl-C
 		}
 		return err
 	}
-	found := addresses{kafka.Addrs(), redis.Addrs(), cassandra.Addrs()}
+	found := addresses{Kafka: kafka.Addrs(), Redis: redis.Addrs()}
+	started := []*servers.Server{kafka, redis}
+	if withCassandra {
+		found.Cassandra = cassandra.Addrs()
+		started = append(started, cassandra)
+	}
 	if err := announce(found, min(brokers, 3), format, time.Since(start)); err != nil {
 		return err
 	}
 	running, ctx := errgroup.WithContext(ctx)
-	for _, s := range []*servers.Server{kafka, redis, cassandra} {
+	for _, s := range started {
 		running.Go(func() error { return s.Wait(ctx) })
 	}
 	return running.Wait()
@@ -89,11 +98,16 @@ func announce(a addresses, replication int, format string, took time.Duration) e
 	if format == "json" {
 		return json.NewEncoder(os.Stdout).Encode(a)
 	}
-	kafka, redis, cassandra := strings.Join(a.Kafka, ","), strings.Join(a.Redis, ","), strings.Join(a.Cassandra, ",")
+	kafka, redis := strings.Join(a.Kafka, ","), strings.Join(a.Redis, ",")
 	fmt.Printf("ready after %s\n", took.Round(100*time.Millisecond))
-	fmt.Printf("  Kafka      %s\n  Redis      %s\n  Cassandra  %s\n", kafka, redis, cassandra)
-	fmt.Printf("  freshet run all --kafka %s --redis %s --cassandra %s --replication %d --min-in-sync %d\n",
-		kafka, redis, cassandra, replication, replication/2+1)
+	fmt.Printf("  Kafka      %s\n  Redis      %s\n", kafka, redis)
+	flags := fmt.Sprintf("--kafka %s --redis %s", kafka, redis)
+	if cassandra := strings.Join(a.Cassandra, ","); cassandra != "" {
+		fmt.Printf("  Cassandra  %s\n", cassandra)
+		flags += " --cassandra " + cassandra
+	}
+	fmt.Printf("  freshet run all %s --replication %d --min-in-sync %d\n", flags, replication, replication/2+1)
+	fmt.Printf("  freshet bench fanout --kafka %s --redis %s\n", kafka, redis)
 	fmt.Println("Ctrl-C ends them.")
 	return nil
 }
