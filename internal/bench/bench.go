@@ -219,7 +219,9 @@ func (b *bench) percentiles(name string, h *hdrhistogram.Histogram, note string)
 }
 
 // newHistogram is for times from a microsecond to a minute, to three digits.
-func newHistogram() *hdrhistogram.Histogram { return hdrhistogram.New(1, time.Minute.Microseconds(), 3) }
+func newHistogram() *hdrhistogram.Histogram {
+	return hdrhistogram.New(1, time.Minute.Microseconds(), 3)
+}
 
 // record notes a time; what is longer than the histogram's range counts as its end.
 func record(h *hdrhistogram.Histogram, d time.Duration) {

@@ -32,7 +32,9 @@ func (n *network) number(place int) freshet.Number {
 }
 
 // id is the name of the account at a place.
-func (n *network) id(place int) freshet.AccountID { return freshet.AccountID(fmt.Sprintf("bench-%d", place)) }
+func (n *network) id(place int) freshet.AccountID {
+	return freshet.AccountID(fmt.Sprintf("bench-%d", place))
+}
 
 // place is the inverse of number.
 func (n *network) place(number freshet.Number) int {

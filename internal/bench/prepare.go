@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -162,8 +163,12 @@ func (b *bench) warm(ctx context.Context, conn feeds.Conn, layout feeds.Layout, 
 					ops = append(ops, &feeds.Compact{
 						Block: block, Token: token, Next: fmt.Sprintf("bench%d", block), Feeds: values,
 					})
-					if logLimit > 0 && b.Entries > 0 {
-						ops = append(ops, &feeds.AppendLog{Block: block, Entries: oldLog(rng, rng.IntN(logLimit), old)})
+					if logLimit == 0 || b.Entries == 0 {
+						continue
+					}
+					// Piece by piece, so that Redis gives it as much room as logs have that grow.
+					for log := range slices.Chunk(oldLog(rng, rng.IntN(logLimit), old), 200*9) {
+						ops = append(ops, &feeds.AppendLog{Block: block, Entries: log})
 					}
 				}
 				if err := conn.Do(ctx, ops...); err != nil {

@@ -17,20 +17,42 @@ type Delivery struct {
 
 // Batch collects deliveries for one flush. The order of its operations depends on nothing but the order of Add, so that
 // a simulation can repeat it.
+//
+// An entry costs no allocation: it is noted as it comes, 16 bytes behind the one before, and the flush sorts what has
+// come by block. Looking the block up for each entry would cost ten times as much, because of the caches it misses.
 type Batch struct {
 	bodies     []*PutBody
 	tombstones []*PutTombstone
 	outboxes   []*AppendOutbox
 	outboxOf   map[freshet.Number]*AppendOutbox
-	logs       []*AppendLog
-	logOf      map[uint64]*AppendLog
-	entries    int
+	entries    []entry
 	bytes      int
+
+	sorted []entry // as long as entries, for the sort
+	values []byte  // the entries as Redis gets them
+	logs   []AppendLog
+	ready  bool // logs are those of entries
+}
+
+// entry is a post for an account.
+type entry struct {
+	account freshet.Number
+	post    freshet.PostID
 }
 
 // NewBatch makes an empty batch.
 func NewBatch() *Batch {
-	return &Batch{outboxOf: map[freshet.Number]*AppendOutbox{}, logOf: map[uint64]*AppendLog{}}
+	return &Batch{outboxOf: map[freshet.Number]*AppendOutbox{}}
+}
+
+// Reset empties a batch whose flush is over, to be filled again. What a flush has answered must not be used any more.
+func (b *Batch) Reset() {
+	clear(b.bodies)
+	clear(b.tombstones)
+	clear(b.outboxes)
+	clear(b.outboxOf)
+	b.bodies, b.tombstones, b.outboxes = b.bodies[:0], b.tombstones[:0], b.outboxes[:0]
+	b.entries, b.bytes, b.ready = b.entries[:0], 0, false
 }
 
 // Add takes a delivery in. It keeps nothing of d.Followers.
@@ -56,15 +78,9 @@ func (b *Batch) Add(d Delivery) {
 	}
 	outbox.IDs = AppendID(outbox.IDs, d.Post)
 	for _, follower := range d.Followers {
-		log := b.logOf[follower.Block()]
-		if log == nil {
-			log = &AppendLog{Block: follower.Block()}
-			b.logOf[follower.Block()] = log
-			b.logs = append(b.logs, log)
-		}
-		log.Entries = AppendEntry(log.Entries, follower.Slot(), d.Post)
+		b.entries = append(b.entries, entry{follower, d.Post})
 	}
-	b.entries += len(d.Followers)
+	b.ready = false
 	b.bytes += idSize + entrySize*len(d.Followers)
 }
 
@@ -72,7 +88,7 @@ func (b *Batch) Add(d Delivery) {
 func (b *Batch) Empty() bool { return b.bytes == 0 }
 
 // Entries is how many feed entries the batch holds.
-func (b *Batch) Entries() int { return b.entries }
+func (b *Batch) Entries() int { return len(b.entries) }
 
 // Bytes is how much the batch will write, about.
 func (b *Batch) Bytes() int { return b.bytes }
@@ -92,11 +108,74 @@ func (b *Batch) first() []Op {
 	return ops
 }
 
-// second is the feed entries.
+// second is the feed entries: those of a block together, in the order of Add.
 func (b *Batch) second() []Op {
-	ops := make([]Op, 0, len(b.logs))
-	for _, op := range b.logs {
-		ops = append(ops, op)
+	b.group()
+	ops := make([]Op, len(b.logs), len(b.logs)+len(b.logs)/8)
+	for i := range b.logs {
+		ops[i] = &b.logs[i]
 	}
 	return ops
+}
+
+func (b *Batch) group() {
+	if b.ready {
+		return
+	}
+	b.sort()
+	if need := entrySize * len(b.entries); cap(b.values) < need {
+		b.values = make([]byte, 0, need+need/4)
+	}
+	b.values, b.logs = b.values[:0], b.logs[:0]
+	for rest := b.entries; len(rest) > 0; {
+		block, begin, n := rest[0].account.Block(), len(b.values), 0
+		for n < len(rest) && rest[n].account.Block() == block {
+			b.values = AppendEntry(b.values, rest[n].account.Slot(), rest[n].post)
+			n++
+		}
+		b.logs = append(b.logs, AppendLog{Block: block, Entries: b.values[begin:len(b.values):len(b.values)]})
+		rest = rest[n:]
+	}
+	b.ready = true
+}
+
+// digitBits is how many bits a pass of the sort looks at: its 2,048 counters and ends of buckets stay in the caches.
+const digitBits = 11
+
+// sort brings the entries of a block together, without changing their order: a radix sort, from the lowest digit on,
+// that leaves out the digits in which all blocks are the same. A pass costs a few nanoseconds an entry, and two or three
+// are enough for a million accounts.
+func (b *Batch) sort() {
+	if len(b.entries) == 0 {
+		return
+	}
+	differ, first := uint64(0), b.entries[0].account.Block()
+	for i := range b.entries {
+		differ |= b.entries[i].account.Block() ^ first
+	}
+	if cap(b.sorted) < len(b.entries) {
+		b.sorted = make([]entry, cap(b.entries))
+	}
+	from, to := b.entries, b.sorted[:len(b.entries)]
+	for shift := 0; differ>>shift != 0; shift += digitBits {
+		if differ>>shift&(1<<digitBits-1) == 0 {
+			continue
+		}
+		var at [1 << digitBits]uint32
+		for i := range from {
+			at[from[i].account.Block()>>shift&(1<<digitBits-1)]++
+		}
+		sum := uint32(0)
+		for digit, n := range at {
+			at[digit] = sum
+			sum += n
+		}
+		for _, e := range from {
+			digit := e.account.Block() >> shift & (1<<digitBits - 1)
+			to[at[digit]] = e
+			at[digit]++
+		}
+		from, to = to, from
+	}
+	b.entries, b.sorted = from, to
 }

@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 
@@ -22,15 +23,9 @@ type Compacted struct {
 // the slots that change; nil makes a slot cold.
 func (l Layout) compact(log []byte, feeds map[byte][]byte, oldest Day) (map[byte][]byte, Compacted) {
 	var result Compacted
-	changed := map[byte][]byte{}
-	entries := map[byte][]freshet.PostID{}
-	count := map[byte]int{}
-	if err := decodeLog(log, func(slot byte, id freshet.PostID) {
-		count[slot]++
-		if _, warm := feeds[slot]; warm {
-			entries[slot] = append(entries[slot], id)
-		}
-	}); err != nil {
+	changed := make(map[byte][]byte, len(feeds))
+	entries, err := bySlot(log)
+	if err != nil {
 		for slot := range feeds {
 			changed[slot] = nil
 		}
@@ -38,24 +33,67 @@ func (l Layout) compact(log []byte, feeds map[byte][]byte, oldest Day) (map[byte
 		return changed, result
 	}
 	for slot, value := range feeds {
-		feed, err := DecodeFeed(value)
+		var logged []freshet.PostID
+		if slot < freshet.SlotsPerBlock {
+			logged = entries[slot]
+		}
+		header, ids, err := decodeHeader(value)
+		if err == nil {
+			err = checkFeed(ids)
+		}
 		switch {
 		case err != nil:
 			changed[slot] = nil
 			result.Corrupt = errors.Join(result.Corrupt, fmt.Errorf("slot %d: %w", slot, err))
-		case feed.Read < oldest && !feed.Building:
+		case header.Read < oldest && !header.Building:
 			changed[slot] = nil
-		case len(entries[slot]) > 0:
-			feed.IDs = Newest(append(feed.IDs, entries[slot]...), l.FeedLength)
-			changed[slot] = feed.Encode()
-			result.Entries += count[slot]
-			delete(count, slot)
+		case len(logged) > 0:
+			result.Entries += len(logged)
+			changed[slot] = merge(value[:headerSize], ids, Newest(logged, l.FeedLength), l.FeedLength)
+			entries[slot] = nil
 		}
 	}
-	for _, n := range count {
-		result.Dropped += n
+	for _, logged := range entries {
+		result.Dropped += len(logged)
 	}
 	return changed, result
+}
+
+// bySlot is the ids of each slot, in the order of the log.
+func bySlot(log []byte) (ids [freshet.SlotsPerBlock][]freshet.PostID, err error) {
+	var count [freshet.SlotsPerBlock]int
+	if err := decodeLog(log, func(slot byte, _ freshet.PostID) { count[slot]++ }); err != nil {
+		return ids, err
+	}
+	all := make([]freshet.PostID, len(log)/entrySize)
+	for slot, n := range count {
+		ids[slot], all = all[:0:n], all[n:]
+	}
+	err = decodeLog(log, func(slot byte, id freshet.PostID) { ids[slot] = append(ids[slot], id) })
+	return ids, err
+}
+
+// merge is a feed with that header, whose ids are those of old, encoded, and of newer, sorted newest first: each once,
+// at most limit.
+func merge(header, old []byte, newer []freshet.PostID, limit int) []byte {
+	feed := make([]byte, headerSize, headerSize+min(len(old)+idSize*len(newer), idSize*limit))
+	copy(feed, header)
+	for full := headerSize + idSize*limit; len(feed) < full && (len(old) > 0 || len(newer) > 0); {
+		var next freshet.PostID
+		if len(old) > 0 {
+			next = freshet.PostID(binary.BigEndian.Uint64(old))
+		}
+		switch {
+		case len(newer) > 0 && newer[0] > next:
+			next, newer = newer[0], newer[1:]
+		case len(newer) > 0 && newer[0] == next:
+			newer, old = newer[1:], old[idSize:]
+		default:
+			old = old[idSize:]
+		}
+		feed = AppendID(feed, next)
+	}
+	return feed
 }
 
 // CompactBlock merges a block's log into its feeds. next is a generation that no block has ever had. Nothing changes

@@ -44,7 +44,7 @@ func (f *Flusher) Token(zone Zone) string {
 
 // Flushed tells how long the logs and outboxes are that a flush has appended to.
 type Flushed struct {
-	Logs     []*AppendLog
+	Logs     []AppendLog
 	Outboxes []*AppendOutbox
 }
 
@@ -57,7 +57,7 @@ func (f *Flusher) Flush(ctx context.Context, b *Batch) (Flushed, error) {
 			continue
 		}
 		if err := f.guarded(ctx, ops, nil); err != nil {
-			return Flushed{}, fmt.Errorf("flush %d feed entries: %w", b.entries, err)
+			return Flushed{}, fmt.Errorf("flush %d feed entries: %w", b.Entries(), err)
 		}
 	}
 	return Flushed{Logs: b.logs, Outboxes: b.outboxes}, nil

@@ -59,27 +59,49 @@ func (f Feed) Encode() []byte {
 
 // DecodeFeed reads what Encode wrote; its errors wrap ErrCorrupt.
 func DecodeFeed(b []byte) (Feed, error) {
-	if len(b) < headerSize || b[0] != headerVersion || b[1] > 1 {
-		return Feed{}, fmt.Errorf("%w: a feed of %d bytes without a header", ErrCorrupt, len(b))
+	header, rest, err := decodeHeader(b)
+	if err == nil {
+		err = checkFeed(rest)
 	}
-	f := Feed{Header: Header{
+	if err != nil {
+		return Feed{}, err
+	}
+	ids, err := decodeIDs(rest)
+	return Feed{header, ids}, err
+}
+
+// decodeHeader reads the header and leaves the ids as they are.
+func decodeHeader(b []byte) (h Header, ids []byte, err error) {
+	if len(b) < headerSize || b[0] != headerVersion || b[1] > 1 {
+		return Header{}, nil, fmt.Errorf("%w: a feed of %d bytes without a header", ErrCorrupt, len(b))
+	}
+	h = Header{
 		Building:   b[1] == 1,
 		Read:       Day(binary.BigEndian.Uint32(b[2:])),
 		RowVersion: binary.BigEndian.Uint64(b[6:]),
 		Build:      binary.BigEndian.Uint64(b[14:]),
-	}}
-	if f.Building {
-		f.Lease = time.UnixMilli(int64(binary.BigEndian.Uint64(b[22:])))
 	}
-	ids, err := decodeIDs(b[headerSize:])
-	if err != nil {
-		return Feed{}, err
+	if h.Building {
+		h.Lease = time.UnixMilli(int64(binary.BigEndian.Uint64(b[22:])))
 	}
-	for i := 1; i < len(ids); i++ {
-		if ids[i] >= ids[i-1] {
-			return Feed{}, fmt.Errorf("%w: a feed out of order", ErrCorrupt)
+	return h, b[headerSize:], nil
+}
+
+// checkFeed wants whole post ids, newest first, each once.
+func checkFeed(ids []byte) error {
+	if len(ids)%idSize != 0 {
+		return fmt.Errorf("%w: %d bytes are no list of post ids", ErrCorrupt, len(ids))
+	}
+	last := uint64(1) << 63
+	for ; len(ids) > 0; ids = ids[idSize:] {
+		id := binary.BigEndian.Uint64(ids)
+		switch {
+		case id == 0 || id>>63 != 0:
+			return fmt.Errorf("%w: %d is no post id", ErrCorrupt, id)
+		case id >= last:
+			return fmt.Errorf("%w: a feed out of order", ErrCorrupt)
 		}
+		last = id
 	}
-	f.IDs = ids
-	return f, nil
+	return nil
 }

@@ -66,14 +66,16 @@ func (z Zone) recoveringKey() string          { return z.key("recovering") }
 func (z Zone) writerKey(writer string) string { return z.key("writer:" + writer) }
 
 func (z Zone) numbered(kind string, n uint64) string {
-	b := make([]byte, 0, 40)
+	return string(z.appendNumbered(make([]byte, 0, 40), kind, n))
+}
+
+func (z Zone) appendNumbered(b []byte, kind string, n uint64) []byte {
 	b = append(b, "{z"...)
 	b = strconv.AppendInt(b, int64(z), 10)
 	b = append(b, "}:"...)
 	b = append(b, kind...)
 	b = append(b, ':')
-	b = strconv.AppendUint(b, n, 10)
-	return string(b)
+	return strconv.AppendUint(b, n, 10)
 }
 
 func (z Zone) logKey(block uint64) string             { return z.numbered("log", block) }

@@ -84,6 +84,9 @@ func newRedis(layout Layout, addresses []string) *Redis {
 		DisableIdentity: true,
 		ReadTimeout:     10 * time.Second,
 		WriteTimeout:    10 * time.Second,
+		// A flush is megabytes.
+		PipelineReadBufferSize:  256 << 10,
+		PipelineWriteBufferSize: 256 << 10,
 	})}
 }
 
@@ -141,10 +144,16 @@ func (r *Redis) loadScripts(ctx context.Context) error {
 // all the same.
 func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 	pipe := r.client.Pipeline()
-	answers := make([]func() error, len(ops))
-	for i, op := range ops {
-		answers[i] = r.queue(ctx, pipe, op)
+	appends := r.appends(ops)
+	answers := make([]func() error, 0, len(ops)-len(appends.names)+1)
+	for _, op := range ops {
+		if log, ok := op.(*AppendLog); ok {
+			appends.queue(ctx, pipe, log)
+		} else {
+			answers = append(answers, r.queue(ctx, pipe, op))
+		}
 	}
+	answers = append(answers, appends.answer)
 	// Exec's error is that of the first command that failed; nil replies are no failures, and each answer knows.
 	_, _ = pipe.Exec(ctx)
 	for _, answer := range answers {
@@ -158,6 +167,60 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 			}
 		}
 		return fmt.Errorf("%w: %w", ErrAway, err)
+	}
+	return nil
+}
+
+// appends are the AppendLogs of a pipeline. There are tens of thousands in a flush, so what they need is allocated
+// together.
+type appends struct {
+	names    []string
+	args     []any
+	ops      []*AppendLog
+	commands []*redis.IntCmd
+}
+
+func (r *Redis) appends(ops []Op) *appends {
+	var names []byte
+	var ends []int
+	for _, op := range ops {
+		if log, ok := op.(*AppendLog); ok {
+			names = r.layout.OfBlock(log.Block).appendNumbered(names, "log", log.Block)
+			ends = append(ends, len(names))
+		}
+	}
+	a := &appends{
+		names: make([]string, len(ends)), args: make([]any, 0, 3*len(ends)),
+		ops: make([]*AppendLog, 0, len(ends)), commands: make([]*redis.IntCmd, 0, len(ends)),
+	}
+	all, begin := string(names), 0
+	for i, end := range ends {
+		a.names[i] = all[begin:end]
+		begin = end
+	}
+	return a
+}
+
+// entriesOf is the value that an AppendLog appends, as go-redis writes it: a slice would be copied.
+type entriesOf AppendLog
+
+// MarshalBinary implements encoding.BinaryMarshaler.
+func (e *entriesOf) MarshalBinary() ([]byte, error) { return e.Entries, nil }
+
+func (a *appends) queue(ctx context.Context, pipe redis.Pipeliner, op *AppendLog) {
+	begin := len(a.args)
+	a.args = append(a.args, "append", &a.names[len(a.ops)], (*entriesOf)(op))
+	command := redis.NewIntCmd(ctx, a.args[begin:len(a.args):len(a.args)]...)
+	a.ops, a.commands = append(a.ops, op), append(a.commands, command)
+	_ = pipe.Process(ctx, command) // queueing has no errors
+}
+
+func (a *appends) answer() error {
+	for i, command := range a.commands {
+		if err := command.Err(); err != nil {
+			return err
+		}
+		a.ops[i].Length = command.Val()
 	}
 	return nil
 }
@@ -196,15 +259,13 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 	case *DropOutbox:
 		keys := []string{zone.tokenKey(), zone.marksKey(), zone.outboxKey(op.Author)}
 		return queueScript(ctx, pipe, dropOutboxScript, keys, []any{op.Token}, &op.OK)
-	case *AppendLog:
-		return queueAppend(ctx, pipe, zone.logKey(op.Block), op.Entries, &op.Length)
 	case *ReadBlock:
 		return queueReadBlock(ctx, pipe, zone, op)
 	case *SwapFeed:
 		return queueScript(ctx, pipe, swapFeedScript, []string{zone.tokenKey(), zone.feedsKey(op.Block)},
 			[]any{op.Token, op.Generation, op.Next, slotField(op.Slot), op.Value}, &op.OK)
 	case *Compact:
-		args := []any{op.Token, op.Generation, op.Next, len(op.Log), sha1hex(op.Log)}
+		args := []any{op.Token, op.Generation, op.Next, op.Log}
 		for slot := range byte(freshet.SlotsPerBlock) {
 			if value, changed := op.Feeds[slot]; changed {
 				args = append(args, slotField(slot), value)

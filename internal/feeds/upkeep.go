@@ -8,9 +8,25 @@ import (
 	"freshet"
 )
 
-// enqueue asks the compactor for a block or an author. What finds no room comes again with the next flush.
-func (w *Writer) enqueue(long any) {
+// compactors is how many blocks are compacted at a time. One alone would wait for Redis most of the time, behind the
+// pipelines of the flushes.
+const compactors = 4
+
+// longest is how many times the limit a log may be long before flushing waits for compaction: or a backlog, drained
+// faster than its logs can be compacted, would fill Redis.
+const longest = 4
+
+// enqueue asks the compactors for a block or an author. What finds no room comes again with the next flush, unless it
+// is urgent.
+func (w *Writer) enqueue(ctx context.Context, long any, urgent bool) {
 	if _, waiting := w.long.LoadOrStore(long, true); waiting {
+		return
+	}
+	if urgent {
+		select {
+		case w.work <- long:
+		case <-ctx.Done():
+		}
 		return
 	}
 	select {
@@ -26,10 +42,10 @@ func (w *Writer) compactor(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case long := <-w.work:
-			w.long.Delete(long)
 			if err := w.compact(ctx, long); err != nil && ctx.Err() == nil {
 				w.cfg.Logger.Debug("not compacted; the next flush asks again", "error", err)
 			}
+			w.long.Delete(long)
 		}
 	}
 }

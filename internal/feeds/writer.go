@@ -38,7 +38,8 @@ type WriterConfig struct {
 	Layout Layout
 	Inputs Inputs
 	Logger *slog.Logger
-	// MaxEntries and MaxBytes bound what waits for the next flush; past them Add waits.
+	// MaxEntries and MaxBytes bound what waits for the next flush; past them Add waits. An entry takes up to 64 bytes
+	// here: there are two batches, and each is sorted into another place.
 	MaxEntries, MaxBytes int
 	// LogLimit is the length in bytes from which on a block's log is merged into its feeds.
 	LogLimit int
@@ -51,7 +52,7 @@ type WriterConfig struct {
 
 // Defaults of WriterConfig.
 const (
-	DefaultMaxEntries = 4 << 20
+	DefaultMaxEntries = 2 << 20
 	DefaultMaxBytes   = 64 << 20
 	DefaultLogLimit   = 64 << 10
 	DefaultNoteEvery  = time.Second
@@ -69,6 +70,7 @@ type Writer struct {
 
 	mu      sync.Mutex
 	filling *pending
+	spare   *pending      // empty, or nil while it is flushed
 	room    chan struct{} // closed when filling is swapped
 	busy    bool          // a flush is under way
 	closed  bool          // the last flush has begun
@@ -87,12 +89,7 @@ type Writer struct {
 
 type pending struct {
 	batch   *Batch
-	waiters []waiter
-}
-
-type waiter struct {
-	ctx  context.Context // of the session that waits
-	done func(error)
+	waiters Waiters
 }
 
 type recoverRequest struct {
@@ -125,6 +122,7 @@ func NewWriter(cfg WriterConfig) *Writer {
 		cfg:      cfg,
 		flusher:  NewFlusher(cfg.Conn, cfg.Layout, randomName(), randomName),
 		filling:  &pending{batch: NewBatch()},
+		spare:    &pending{batch: NewBatch()},
 		room:     make(chan struct{}),
 		more:     make(chan struct{}, 1),
 		recovers: make(chan recoverRequest),
@@ -169,7 +167,7 @@ func (w *Writer) Add(ctx context.Context, d Delivery, done func(error)) {
 		batch := w.filling.batch
 		if batch.Entries() < w.cfg.MaxEntries && batch.Bytes() < w.cfg.MaxBytes {
 			batch.Add(d)
-			w.filling.waiters = append(w.filling.waiters, waiter{ctx, done})
+			w.filling.waiters.Add(ctx, done)
 			w.mu.Unlock()
 			w.wake()
 			return
@@ -193,7 +191,7 @@ func (w *Writer) Barrier(ctx context.Context, done func(error)) {
 	w.mu.Lock()
 	idle, closed := !w.busy && w.filling.batch.Empty(), w.closed
 	if !idle && !closed {
-		w.filling.waiters = append(w.filling.waiters, waiter{ctx, done})
+		w.filling.waiters.Add(ctx, done)
 	}
 	w.mu.Unlock()
 	switch {
@@ -232,14 +230,16 @@ func (w *Writer) Recover(ctx context.Context, at Positions) (Decision, error) {
 func (w *Writer) Run(ctx context.Context) error {
 	var g errgroup.Group
 	inner, cancel := context.WithCancel(ctx)
-	g.Go(func() error {
-		w.compactor(inner)
-		return nil
-	})
+	for range compactors {
+		g.Go(func() error {
+			w.compactor(inner)
+			return nil
+		})
+	}
 	w.loop(ctx)
 	close(w.stopped)
 	cancel()
-	_ = g.Wait() // the compactor has no errors
+	_ = g.Wait() // compactors have no errors
 	w.flushOnce(context.WithoutCancel(ctx))
 	return nil
 }
@@ -268,14 +268,12 @@ func (w *Writer) flush(ctx context.Context) {
 	for {
 		flushed, err := w.flusher.Flush(ctx, p.batch)
 		if err == nil {
-			w.finish(p, flushed)
+			w.finish(ctx, p, flushed)
 			return
 		}
 		w.fail(err)
 		if !w.mend(ctx, p, pause) {
-			for _, waiter := range p.waiters {
-				waiter.done(ErrStopped)
-			}
+			p.waiters.Done(ErrStopped)
 			return
 		}
 	}
@@ -291,42 +289,44 @@ func (w *Writer) flushOnce(ctx context.Context) {
 	p := w.swap()
 	flushed, err := w.flusher.Flush(ctx, p.batch)
 	if err == nil {
-		w.finish(p, flushed)
+		w.finish(ctx, p, flushed)
 		return
 	}
-	for _, waiter := range p.waiters {
-		waiter.done(fmt.Errorf("%w: %w", ErrStopped, err))
-	}
+	p.waiters.Done(fmt.Errorf("%w: %w", ErrStopped, err))
 }
 
 func (w *Writer) swap() *pending {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	p := w.filling
-	w.filling = &pending{batch: NewBatch()}
+	if w.filling, w.spare = w.spare, nil; w.filling == nil { // the last flush was given up
+		w.filling = &pending{batch: NewBatch()}
+	}
 	w.busy = true
 	close(w.room)
 	w.room = make(chan struct{})
 	return p
 }
 
-func (w *Writer) finish(p *pending, flushed Flushed) {
+func (w *Writer) finish(ctx context.Context, p *pending, flushed Flushed) {
 	w.mu.Lock()
 	w.busy, w.failure = false, nil
 	w.mu.Unlock()
-	for _, waiter := range p.waiters {
-		waiter.done(nil)
-	}
-	for _, log := range flushed.Logs {
-		if log.Length > int64(w.cfg.LogLimit) {
-			w.enqueue(log.Block)
+	p.waiters.Done(nil)
+	for i := range flushed.Logs {
+		if log := &flushed.Logs[i]; log.Length > int64(w.cfg.LogLimit) {
+			w.enqueue(ctx, log.Block, log.Length > int64(w.cfg.LogLimit*longest))
 		}
 	}
 	for _, outbox := range flushed.Outboxes {
 		if outbox.Length > int64(2*idSize*w.cfg.Layout.FeedLength) {
-			w.enqueue(outbox.Author)
+			w.enqueue(ctx, outbox.Author, false)
 		}
 	}
+	p.batch.Reset()
+	w.mu.Lock()
+	w.spare = p
+	w.mu.Unlock()
 }
 
 // fail notes why Redis cannot be written, and logs it once.
@@ -368,25 +368,13 @@ func (w *Writer) mend(ctx context.Context, p *pending, pause *backoff.Exponentia
 // dismiss lets go of those who wait for a session that has ended.
 func (w *Writer) dismiss(p *pending) {
 	w.mu.Lock()
-	filling := w.filling
-	var ended []waiter
-	for _, p := range []*pending{p, filling} {
-		if p == nil {
-			continue
-		}
-		kept := p.waiters[:0]
-		for _, waiter := range p.waiters {
-			if waiter.ctx.Err() != nil {
-				ended = append(ended, waiter)
-			} else {
-				kept = append(kept, waiter)
-			}
-		}
-		p.waiters = kept
+	ended := []*Waiters{w.filling.waiters.Ended()}
+	if p != nil {
+		ended = append(ended, p.waiters.Ended())
 	}
 	w.mu.Unlock()
-	for _, waiter := range ended {
-		waiter.done(ErrStopped)
+	for _, waiters := range ended {
+		waiters.Done(ErrStopped)
 	}
 }
 

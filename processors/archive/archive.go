@@ -23,6 +23,7 @@ import (
 
 	"freshet"
 	"freshet/internal/events"
+	"freshet/internal/feeds"
 	"freshet/internal/kafka"
 	"freshet/internal/posts"
 )
@@ -67,13 +68,8 @@ type batch struct {
 	events    []posts.Event
 	followers []posts.FollowerChange
 	latest    map[int32]time.Time
-	waiters   []waiter
+	waiters   feeds.Waiters
 	taken     chan struct{} // closed when the batch no longer fills
-}
-
-type waiter struct {
-	ctx  context.Context // of the session
-	done func(error)
 }
 
 func newBatch() *batch { return &batch{latest: map[int32]time.Time{}, taken: make(chan struct{})} }
@@ -186,9 +182,9 @@ func (a *Archive) add(ctx goka.Context, fill func(*batch)) {
 	for {
 		a.mu.Lock()
 		b := a.filling
-		if len(b.waiters) < maxBatch {
+		if b.waiters.Len() < maxBatch {
 			fill(b)
-			b.waiters = append(b.waiters, waiter{session, done})
+			b.waiters.Add(session, done)
 			a.mu.Unlock()
 			select {
 			case a.more <- struct{}{}:
@@ -243,9 +239,7 @@ func (a *Archive) write(ctx context.Context, b *batch) {
 		case <-timer.C:
 		case <-ctx.Done():
 			timer.Stop()
-			for _, w := range b.waiters {
-				w.done(errAbandoned)
-			}
+			b.waiters.Done(errAbandoned)
 			return
 		}
 	}
@@ -257,9 +251,7 @@ func (a *Archive) write(ctx context.Context, b *batch) {
 		}
 	}
 	a.mu.Unlock()
-	for _, w := range b.waiters {
-		w.done(nil)
-	}
+	b.waiters.Done(nil)
 }
 
 func (a *Archive) apply(ctx context.Context, b *batch) error {
@@ -289,21 +281,10 @@ func (a *Archive) fail(err error) {
 // dismiss lets go of those who wait for a session that has ended, in the failed batch and in the next.
 func (a *Archive) dismiss(failed *batch) {
 	a.mu.Lock()
-	var ended []waiter
-	for _, b := range []*batch{failed, a.filling} {
-		kept := b.waiters[:0]
-		for _, w := range b.waiters {
-			if w.ctx.Err() != nil {
-				ended = append(ended, w)
-			} else {
-				kept = append(kept, w)
-			}
-		}
-		b.waiters = kept
-	}
+	ended := []*feeds.Waiters{failed.waiters.Ended(), a.filling.waiters.Ended()}
 	a.mu.Unlock()
-	for _, w := range ended {
-		w.done(errAbandoned)
+	for _, waiters := range ended {
+		waiters.Done(errAbandoned)
 	}
 }
 
