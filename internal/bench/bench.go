@@ -218,16 +218,6 @@ func (b *bench) percentiles(name string, h *hdrhistogram.Histogram, note string)
 	b.result(name+", max", float64(h.Max())/1000, "ms", note)
 }
 
-// newHistogram is for times from a microsecond to a minute, to three digits.
-func newHistogram() *hdrhistogram.Histogram {
-	return hdrhistogram.New(1, time.Minute.Microseconds(), 3)
-}
-
-// record notes a time; what is longer than the histogram's range counts as its end.
-func record(h *hdrhistogram.Histogram, d time.Duration) {
-	_ = h.RecordValue(min(max(d.Microseconds(), 1), h.HighestTrackableValue())) // it is in the range
-}
-
 // loadAverage is what the machine was doing before, where the system tells.
 func loadAverage() string {
 	text, err := os.ReadFile("/proc/loadavg")

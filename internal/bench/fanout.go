@@ -20,6 +20,7 @@ import (
 	"freshet"
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
+	"freshet/internal/load"
 	"freshet/internal/posts"
 	"freshet/internal/tables"
 	"freshet/processors/fanout"
@@ -51,7 +52,7 @@ func (b *bench) startFanout(ctx context.Context, conn *feeds.Redis, layout feeds
 	if err != nil {
 		return nil, err
 	}
-	m := &member{conn: conn, latencies: newHistogram()}
+	m := &member{conn: conn, latencies: load.NewHistogram()}
 	health := &kafka.Health{}
 	health.Starting("fanout")
 	group := goka.Group(b.servers.names.Group(freshet.FanoutGroup))
@@ -89,7 +90,7 @@ func (m *member) took(at time.Time, followers int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if !m.from.IsZero() && at.After(m.from) {
-		record(m.latencies, time.Since(at))
+		load.Record(m.latencies, time.Since(at))
 	}
 }
 
@@ -98,7 +99,7 @@ func (m *member) measure(from time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.from = from
-	m.latencies = newHistogram()
+	m.latencies = load.NewHistogram()
 }
 
 // await waits until so many deliveries are in Redis, in all.
@@ -181,7 +182,7 @@ func (b *bench) fanoutOn(
 	b.Progress("recover the trees", 0, 0)
 	var m *member
 	err = b.profile(func() error {
-		before := cpu()
+		before, redis := cpu(), b.servers.redisCPU(ctx)
 		if m, err = b.startFanout(ctx, conn, layout); err != nil {
 			return err
 		}
@@ -194,6 +195,7 @@ func (b *bench) fanoutOn(
 			fmt.Sprintf("%s deliveries of %d posts in %.2f s", short(float64(deliveries)), b.Posts, took.Seconds()))
 		b.result("drain, CPU of this process", float64(deliveries)/(cpu()-recovered).Seconds(), "deliveries/CPU-second",
 			fmt.Sprintf("recovery of the trees %.1f CPU-seconds", (recovered-before).Seconds()))
+		b.result("drain, CPU of Redis", 100*(b.servers.redisCPU(ctx)-redis).Seconds()/took.Seconds(), "% of a core", "")
 		return nil
 	})
 	if err != nil {
@@ -211,7 +213,7 @@ func (b *bench) sustained(ctx context.Context, m *member, n *network, p *publish
 	before := m.delivered.Load()
 	m.measure(time.Now().Add(b.Warm))
 	count := int(b.Rate * b.For.Seconds())
-	used, start := cpu(), time.Now()
+	used, redis, start := cpu(), b.servers.redisCPU(ctx), time.Now()
 	deliveries, err := b.publish(ctx, p, n.authors, count, b.Rate, "publish at the rate")
 	if err != nil {
 		return err
@@ -230,6 +232,8 @@ func (b *bench) sustained(ctx context.Context, m *member, n *network, p *publish
 		"what was not delivered, as time at the rate")
 	b.result("sustained, CPU of this process", 100*(cpu()-used).Seconds()/time.Since(start).Seconds(), "% of a core",
 		"publishing included")
+	b.result("sustained, CPU of Redis", 100*(b.servers.redisCPU(ctx)-redis).Seconds()/time.Since(start).Seconds(),
+		"% of a core", "")
 	return nil
 }
 
@@ -255,7 +259,7 @@ func (b *bench) quiet(ctx context.Context, m *member, p *publisher, idle, everyo
 	h := m.latencies
 	m.mu.Unlock()
 	b.percentiles(fmt.Sprintf("idle, a post to %d followers", len(idle.followers)), h, "")
-	times := newHistogram()
+	times := load.NewHistogram()
 	for range all {
 		start := time.Now()
 		if _, err := b.publish(ctx, p, []author{everyone}, 1, 0, "one post to everybody"); err != nil {
@@ -265,7 +269,7 @@ func (b *bench) quiet(ctx context.Context, m *member, p *publisher, idle, everyo
 		if err := b.await(ctx, m, expected, "one post to everybody"); err != nil {
 			return err
 		}
-		record(times, time.Since(start))
+		load.Record(times, time.Since(start))
 	}
 	name := fmt.Sprintf("a post to %s followers, published to all flushed", short(float64(len(everyone.followers))))
 	b.result(name+", median", float64(times.ValueAtPercentile(50))/1000, "ms", fmt.Sprintf("of %d", all))

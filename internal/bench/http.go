@@ -1,9 +1,376 @@
 package bench
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"time"
 
-func (b *bench) read(ctx context.Context) error   { return nil }
-func (b *bench) mixed(ctx context.Context) error  { return nil }
-func (b *bench) accept(ctx context.Context) error { return nil }
-func (b *bench) log(ctx context.Context) error    { return nil }
-func (b *bench) memory(ctx context.Context) error { return nil }
+	"golang.org/x/sync/errgroup"
+
+	"freshet"
+	"freshet/internal/app"
+	"freshet/internal/config"
+	"freshet/internal/feeds"
+	"freshet/internal/kafka"
+	"freshet/internal/load"
+)
+
+// connections is how many requests a benchmark has under way at most: enough to keep two cores busy. An open loop has
+// more, so that it stays one.
+const (
+	connections     = 32
+	openConnections = 256
+)
+
+// program is the whole program on the run's servers, with the network in place.
+type program struct {
+	b    *bench
+	n    *network
+	url  string
+	conn *feeds.Redis
+	stop func() error
+}
+
+// startProgram puts the network in place, with warm and empty feeds, and starts every role.
+func (b *bench) startProgram(ctx context.Context, n *network) (p *program, err error) {
+	if err := b.putTrees(ctx, n.authors); err != nil {
+		return nil, err
+	}
+	if err := b.putRows(ctx, n); err != nil {
+		return nil, err
+	}
+	c := config.Deployment()
+	c.Kafka, c.Redis, c.Prefix = b.servers.kafka, b.servers.redis, b.servers.names.Prefix
+	c.Partitions, c.Zones, c.Replication, c.MinInSync = b.Partitions, b.Zones, 1, 1
+	c.DataDir = filepath.Join(b.servers.dir, "data")
+	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
+	p = &program{b: b, n: n}
+	if p.conn, err = b.servers.feeds(ctx, c.Layout()); err != nil {
+		return nil, err
+	}
+	b.Entries = 0 // the feeds are filled by posts
+	if err := b.warm(ctx, p.conn, c.Layout(), n, 0); err != nil {
+		return nil, errors.Join(err, p.conn.Close())
+	}
+	b.Progress("start", 0, 0)
+	a, err := app.Open(ctx, c, b.Logger, nil)
+	if err != nil {
+		return nil, errors.Join(err, p.conn.Close())
+	}
+	running, cancel := context.WithCancel(ctx)
+	var g errgroup.Group
+	g.Go(func() error {
+		defer cancel()
+		return a.Run(running)
+	})
+	p.url = a.APIURL()
+	p.stop = func() error {
+		cancel()
+		return errors.Join(g.Wait(), p.conn.Close())
+	}
+	for {
+		select {
+		case <-a.Ready():
+			return p, nil
+		case <-running.Done():
+			return nil, errors.Join(errors.New("the program ended before it was ready"), p.stop())
+		case <-time.After(time.Second):
+			b.Progress("recover the tables", 0, 0)
+		}
+	}
+}
+
+// close stops the program, once.
+func (p *program) close() error {
+	if p.stop == nil {
+		return nil
+	}
+	stop := p.stop
+	p.stop = nil
+	return stop()
+}
+
+// fill publishes the backlog and waits until fan-out and archive have it.
+func (p *program) fill(ctx context.Context) error {
+	pub, err := p.b.publisher()
+	if err != nil {
+		return err
+	}
+	_, err = p.b.publish(ctx, pub, p.n.authors, p.b.Posts, 0, "publish posts")
+	if err = errors.Join(err, pub.emitters.Close()); err != nil {
+		return err
+	}
+	lookup, err := kafka.NewLookup(p.b.servers.kafka)
+	if err != nil {
+		return err
+	}
+	defer lookup.Close()
+	names := p.b.servers.names
+	topic := names.Topic(freshet.Posts)
+	ends, err := lookup.Ends(ctx, topic)
+	if err != nil {
+		return err
+	}
+	for {
+		left := int64(0)
+		for _, group := range []freshet.Group{freshet.FanoutGroup, freshet.ArchiveGroup} {
+			committed, err := lookup.Committed(ctx, names.Group(group), topic)
+			if err != nil {
+				return err
+			}
+			for at, end := range ends {
+				left += end - committed[at]
+			}
+		}
+		p.b.Progress("bring them into feeds and store", 2*p.b.Posts-int(left), 2*p.b.Posts)
+		if left <= 0 {
+			return nil
+		}
+		if err := sleepUntil(ctx, time.Now().Add(50*time.Millisecond)); err != nil {
+			return err
+		}
+	}
+}
+
+// client is the connections of a loop, each with random numbers of its own.
+type client struct {
+	conns []*load.Conn
+	rngs  []*rand.Rand
+}
+
+func (p *program) client(workers int) (*client, error) {
+	c := &client{}
+	for i := range workers {
+		conn, err := load.NewConn(p.url)
+		if err != nil {
+			return nil, err
+		}
+		c.conns = append(c.conns, conn)
+		c.rngs = append(c.rngs, rand.New(rand.NewPCG(p.b.Seed, uint64(i)))) //nolint:gosec // repeatable
+	}
+	return c, nil
+}
+
+func (c *client) close() {
+	for _, conn := range c.conns {
+		conn.Close()
+	}
+}
+
+var errStatus = errors.New("an answer that was not hoped for")
+
+func wanted(status, want int, answer []byte) error {
+	if status == want {
+		return nil
+	}
+	return fmt.Errorf("%w: %d %s", errStatus, status, answer[:min(len(answer), 200)])
+}
+
+// readFeed reads the first page of somebody's feed, and counts the posts on it.
+func (p *program) readFeed(c *client, posts *atomic.Int64) func(context.Context, int) error {
+	return func(ctx context.Context, worker int) error {
+		id := p.n.id(c.rngs[worker].IntN(p.n.count))
+		status, answer, err := c.conns[worker].Do(ctx, http.MethodGet, "/v1/accounts/"+string(id)+"/feed", "", nil)
+		if err != nil {
+			return err
+		}
+		posts.Add(int64(strings.Count(string(answer), `"author"`)))
+		return wanted(status, http.StatusOK, answer)
+	}
+}
+
+// sendPost lets a random author post.
+func (p *program) sendPost(c *client, texts []string) func(context.Context, int) error {
+	return func(ctx context.Context, worker int) error {
+		body := p.postBody(c.rngs[worker], texts)
+		status, answer, err := c.conns[worker].Do(ctx, http.MethodPost, "/v1/posts", "application/json", body)
+		if err != nil {
+			return err
+		}
+		return wanted(status, http.StatusCreated, answer)
+	}
+}
+
+func (p *program) postBody(rng *rand.Rand, texts []string) []byte {
+	a := p.n.authors[rng.IntN(len(p.n.authors))]
+	body, err := json.Marshal(map[string]string{
+		"author": string(p.n.id(p.n.place(a.number))), "text": texts[rng.IntN(len(texts))],
+	})
+	if err != nil {
+		panic(err) // strings are always encoded
+	}
+	return body
+}
+
+// outcome reports what became of requests: how many a second, how long they took, and what failed.
+func (b *bench) outcome(name string, o load.Outcome, factor float64, unit, note string) error {
+	if done := o.Sent - o.Failed; done > 0 {
+		b.result(name, factor*float64(done)/o.Took.Seconds(), unit, note)
+		b.percentiles(name, o.Answers, note)
+	}
+	if o.Failed > 0 {
+		b.result(name+", failed", float64(o.Failed), "requests", fmt.Sprintf("of %d; first: %v", o.Sent, o.First))
+	}
+	if o.Sent == o.Failed {
+		return fmt.Errorf("%s: all %d requests failed: %w", name, o.Sent, o.First)
+	}
+	return nil
+}
+
+// withProgram runs f on the whole program.
+func (b *bench) withProgram(ctx context.Context, f func(p *program) error) error {
+	n, err := b.makeNetwork()
+	if err != nil {
+		return err
+	}
+	p, err := b.startProgram(ctx, n)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f(p), p.close())
+}
+
+func (b *bench) read(ctx context.Context) error {
+	return b.withProgram(ctx, func(p *program) error {
+		if err := p.fill(ctx); err != nil {
+			return err
+		}
+		if err := b.profile(func() error { return b.readWarm(ctx, p) }); err != nil {
+			return err
+		}
+		if err := b.readCold(ctx, p); err != nil {
+			return err
+		}
+		return b.readBaseline(ctx, p)
+	})
+}
+
+func (b *bench) readWarm(ctx context.Context, p *program) error {
+	c, err := p.client(openConnections)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	var posts atomic.Int64
+	b.Progress("read feeds", 0, 0)
+	// The first reads load the readers' own outboxes from the store.
+	load.Closed(ctx, connections, b.Warm, p.readFeed(c, &posts))
+	posts.Store(0)
+	o := load.Closed(ctx, connections, b.For, p.readFeed(c, &posts))
+	note := fmt.Sprintf("%d connections, %.1f posts a page", connections, float64(posts.Load())/float64(max(1, o.Sent)))
+	if err := b.outcome("feed reads over HTTP, as many as possible", o, 1, "reads/s", note); err != nil {
+		return err
+	}
+	o = load.Open(ctx, openConnections, b.ReadRate, b.For, p.readFeed(c, &posts))
+	return b.outcome("feed reads over HTTP at a rate", o, 1, "reads/s", fmt.Sprintf("%s/s wanted", short(b.ReadRate)))
+}
+
+// readCold reads feeds that have to be built: of the accounts that follow most.
+func (b *bench) readCold(ctx context.Context, p *program) error {
+	const reads = 100
+	follows := map[int]int{}
+	for _, a := range p.n.authors {
+		for _, follower := range a.followers {
+			follows[p.n.place(follower)]++
+		}
+	}
+	most := 0
+	for place, count := range follows {
+		if count > follows[most] || count == follows[most] && place < most {
+			most = place
+		}
+	}
+	c, err := p.client(1)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	times := load.NewHistogram()
+	number, path := p.n.number(most), "/v1/accounts/"+string(p.n.id(most))+"/feed"
+	first := time.Duration(0)
+	for i := range reads {
+		b.Progress("read a cold feed", i, reads)
+		if err := p.cool(ctx, number); err != nil {
+			return err
+		}
+		start := time.Now()
+		status, answer, err := c.conns[0].Do(ctx, http.MethodGet, path, "", nil)
+		if err == nil {
+			err = wanted(status, http.StatusOK, answer)
+		}
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			first = time.Since(start)
+			continue
+		}
+		load.Record(times, time.Since(start))
+	}
+	name := fmt.Sprintf("a cold feed with %d followed accounts", follows[most])
+	b.percentiles(name, times, "")
+	b.result(name+", the first time", float64(first.Microseconds())/1000, "ms", "outboxes are loaded from the post store")
+	return nil
+}
+
+// cool makes a feed cold, as compaction does for accounts that have not read for long.
+func (p *program) cool(ctx context.Context, account freshet.Number) error {
+	for {
+		read := &feeds.ReadBlock{Block: account.Block(), Slot: int(account.Slot())}
+		if err := p.conn.Do(ctx, read); err != nil {
+			return err
+		}
+		swap := &feeds.SwapFeed{
+			Block: account.Block(), Slot: account.Slot(), Token: read.State.Token, Generation: read.Generation,
+			Next: fmt.Sprintf("bench%016x", rand.Uint64()), //nolint:gosec // a name
+		}
+		if err := p.conn.Do(ctx, swap); err != nil {
+			return err
+		}
+		if swap.OK {
+			return nil
+		}
+	}
+}
+
+func (b *bench) mixed(ctx context.Context) error {
+	return b.withProgram(ctx, func(p *program) error {
+		if err := p.fill(ctx); err != nil {
+			return err
+		}
+		readers, err := p.client(openConnections)
+		if err != nil {
+			return err
+		}
+		defer readers.close()
+		writers, err := p.client(openConnections)
+		if err != nil {
+			return err
+		}
+		defer writers.close()
+		b.Progress("post and read", 0, 0)
+		var posts atomic.Int64
+		load.Open(ctx, openConnections, b.ReadRate, b.Warm, p.readFeed(readers, &posts))
+		var reads, writes load.Outcome
+		var g errgroup.Group
+		g.Go(func() error {
+			reads = load.Open(ctx, openConnections, b.ReadRate, b.For, p.readFeed(readers, &posts))
+			return nil
+		})
+		texts := passages()
+		err = b.profile(func() error {
+			writes = load.Open(ctx, openConnections, b.Rate, b.For, p.sendPost(writers, texts))
+			return g.Wait()
+		})
+		note := fmt.Sprintf("%s posts/s with %d followers each wanted", short(b.Rate), b.Followers)
+		return errors.Join(err, b.outcome("feed reads beside posts", reads, 1, "reads/s", note),
+			b.outcome("posts beside feed reads", writes, 1, "posts/s", note))
+	})
+}

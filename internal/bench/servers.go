@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -79,7 +80,7 @@ func openServers(ctx context.Context, c Config) (s *servers, err error) {
 		return s, err
 	}
 	err = kafka.EnsureTopics(ctx, s.kafka, s.names.TopicSpecs(c.Partitions, freshet.WeekRetention),
-		kafka.TopicPolicy{Replication: 1, MinInSync: 1, KeepForever: len(c.Kafka) == 0})
+		kafka.TopicPolicy{Replication: 1, MinInSync: 1})
 	return s, err
 }
 
@@ -101,6 +102,7 @@ func (s *servers) connect(ctx context.Context) (err error) {
 	s.kgo, err = kgo.NewClient(
 		kgo.SeedBrokers(s.kafka...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond),
 		kgo.ProducerBatchCompression(kgo.NoCompression()), kgo.MaxBufferedRecords(100_000), kgo.UnknownTopicRetries(20),
+		kgo.MetadataMinAge(20*time.Millisecond), // the topics are new
 	)
 	if err != nil {
 		return fmt.Errorf("connect to kafka at %v: %w", s.kafka, err)
@@ -171,6 +173,21 @@ func (s *servers) describe(ctx context.Context) (kafka, redis string) {
 		redis = info["Server"]["redis_version"] + " "
 	}
 	return strings.Join(s.kafka, ","), redis + strings.Join(s.redis, ",")
+}
+
+// redisCPU is what Redis has used; 0 where it does not say. Of a cluster it is one node's.
+func (s *servers) redisCPU(ctx context.Context) time.Duration {
+	info, err := s.client.InfoMap(ctx, "cpu").Result()
+	if err != nil {
+		return 0
+	}
+	sum := 0.0
+	for _, name := range []string{"used_cpu_sys", "used_cpu_user"} {
+		if seconds, err := strconv.ParseFloat(info["CPU"][name], 64); err == nil {
+			sum += seconds
+		}
+	}
+	return time.Duration(sum * float64(time.Second))
 }
 
 // feeds connects to Redis as the program does.

@@ -11,7 +11,9 @@ type waiter struct {
 }
 
 // Add lets somebody wait; done is called once.
-func (w *Waiters) Add(ctx context.Context, done func(error)) { w.waiting = append(w.waiting, waiter{ctx, done}) }
+func (w *Waiters) Add(ctx context.Context, done func(error)) {
+	w.waiting = append(w.waiting, waiter{ctx, done})
+}
 
 // Len is how many wait.
 func (w *Waiters) Len() int { return len(w.waiting) }

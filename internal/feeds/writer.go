@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"time"
 
@@ -436,19 +435,31 @@ func (w *Writer) note(ctx context.Context) {
 		return // nothing is open yet, or nobody has anything to lose
 	}
 	w.session = session
-	marks := offsets
-	if w.noted != nil && maps.Equal(offsets, w.noted) {
-		marks = nil
-	}
+	marks := w.moved(offsets)
 	noted, err := w.flusher.Note(ctx, int64(session), marks)
 	switch {
 	case err != nil:
 		w.fail(err)
 		w.mend(ctx, nil, newPause())
-	case noted && marks != nil:
+	case noted && len(marks) > 0:
 		w.noted = offsets
 		w.cfg.Inputs.Release(session, offsets)
 	}
+}
+
+// moved is those of the offsets that the zones do not have yet: with many partitions and zones, most of the work of a
+// note is what has not changed.
+func (w *Writer) moved(offsets map[Input]int64) map[Input]int64 {
+	if w.noted == nil {
+		return offsets
+	}
+	moved := map[Input]int64{}
+	for input, offset := range offsets {
+		if before, ok := w.noted[input]; !ok || before != offset {
+			moved[input] = offset
+		}
+	}
+	return moved
 }
 
 func newPause() *backoff.ExponentialBackOff {
