@@ -168,7 +168,7 @@ func (b *bench) fanout(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer p.emitters.Close() //nolint:errcheck // of a run that is over
+	defer p.close() //nolint:errcheck // of a run that is over
 	return errors.Join(b.fanoutOn(ctx, n, conn, layout, p, idle, everyone), b.baseline(ctx, n))
 }
 

@@ -104,7 +104,7 @@ func (p *program) fill(ctx context.Context) error {
 		return err
 	}
 	_, err = p.b.publish(ctx, pub, p.n.authors, p.b.Posts, 0, "publish posts")
-	if err = errors.Join(err, pub.emitters.Close()); err != nil {
+	if err = errors.Join(err, pub.close()); err != nil {
 		return err
 	}
 	lookup, err := kafka.NewLookup(p.b.servers.kafka)

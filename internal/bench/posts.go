@@ -51,6 +51,7 @@ func passages() []string {
 // publisher writes posts into the log.
 type publisher struct {
 	emitters *emitters.Emitters
+	close    func() error // may be called again
 	minter   *freshet.Minter
 	texts    []string
 	rng      *rand.Rand
@@ -68,7 +69,7 @@ func (b *bench) publisher() (*publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &publisher{emitters: writers, minter: minter, texts: passages(), rng: b.random()}, nil
+	return &publisher{emitters: writers, close: sync.OnceValue(writers.Close), minter: minter, texts: passages(), rng: b.random()}, nil
 }
 
 func (p *publisher) text() string { return p.texts[p.rng.IntN(len(p.texts))] }
