@@ -37,7 +37,7 @@ func (b *bench) log(ctx context.Context) error {
 			return err
 		}
 	}
-	if err := b.endToEnd(ctx); err != nil {
+	if err := b.endToEnd(ctx, emitted); err != nil {
 		return err
 	}
 	return b.compression(ctx)
@@ -161,30 +161,36 @@ func (b *bench) consume(ctx context.Context, count int, stateful bool) error {
 	return errors.Join(err, stop())
 }
 
-// endToEnd measures from the publisher's call to the callback of a processor. The id of a post is the time of the call.
-func (b *bench) endToEnd(ctx context.Context) error {
+// endToEnd measures from the publisher's call to the callback of a processor that has caught up with what was emitted
+// before. The id of a post is the time of the call.
+func (b *bench) endToEnd(ctx context.Context, emitted int) error {
 	p, err := b.publisher()
 	if err != nil {
 		return err
 	}
 	defer p.close() //nolint:errcheck // of a run that is over
+	var seen atomic.Int64
 	var mu sync.Mutex
-	times := load.NewHistogram()
-	start := time.Now()
-	from := start.Add(b.Warm)
+	times, from := load.NewHistogram(), time.Time{}
 	stop, err := b.processor(ctx, "latency", false, func(_ goka.Context, m *events.PostEvent) error {
 		now := time.Now()
-		if at := time.Unix(0, int64(m.GetId())); at.After(from) {
-			mu.Lock()
+		seen.Add(1)
+		mu.Lock()
+		defer mu.Unlock()
+		if at := time.Unix(0, int64(m.GetId())); !from.IsZero() && at.After(from) {
 			load.Record(times, now.Sub(at))
-			mu.Unlock()
 		}
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	start = time.Now()
+	for int(seen.Load()) < emitted {
+		if err := sleepUntil(ctx, time.Now().Add(time.Millisecond)); err != nil {
+			return errors.Join(err, stop())
+		}
+	}
+	start := time.Now()
 	mu.Lock()
 	from = start.Add(b.Warm)
 	mu.Unlock()
