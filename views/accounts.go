@@ -11,16 +11,23 @@ import (
 )
 
 // Accounts looks accounts up by id and by number, in the directory's table. It is safe for concurrent use.
-type Accounts struct{ *table }
+type Accounts struct {
+	*table
+	rows *rowCache[*events.DirectoryRow]
+}
+
+// maxCachedAccounts bounds the decoded rows that are kept, two for each account: about 60 MB.
+const maxCachedAccounts = 200_000
 
 // NewAccounts opens the view; the caller runs it.
 func NewAccounts(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Accounts, error) {
-	t, err := openTable(brokers, names.Table(freshet.DirectoryGroup),
-		directory.Table, nil, settings)
+	a := &Accounts{rows: newRowCache(maxCachedAccounts, func(*events.DirectoryRow) int { return 1 })}
+	t, err := openTable(brokers, names.Table(freshet.DirectoryGroup), directory.Table, func(key string, _ []byte) { a.rows.invalidate(key) }, settings)
 	if err != nil {
 		return nil, err
 	}
-	return &Accounts{t}, nil
+	a.table = t
+	return a, nil
 }
 
 // ByID returns the account that has the id, closed or not; false if none ever had.
@@ -79,13 +86,22 @@ func (a *Accounts) AwaitProfile(ctx context.Context, id freshet.AccountID, offse
 	})
 }
 
+// directoryRow is shared: nobody changes it.
 func (a *Accounts) directoryRow(key string) (*events.DirectoryRow, error) {
-	switch row, err := a.row(key); row := row.(type) {
-	case nil:
+	a.mu.RLock() // the cache outlives the view
+	err := a.answers()
+	a.mu.RUnlock()
+	if err != nil {
 		return nil, err
-	case *events.DirectoryRow:
-		return row, nil
-	default:
-		return nil, fmt.Errorf("look %q up in %s: the codec made a %T", key, a.view.Topic(), row)
 	}
+	return a.rows.get(key, func() (*events.DirectoryRow, error) {
+		switch row, err := a.row(key); row := row.(type) {
+		case nil:
+			return nil, err
+		case *events.DirectoryRow:
+			return row, nil
+		default:
+			return nil, fmt.Errorf("look %q up in %s: the codec made a %T", key, a.view.Topic(), row)
+		}
+	})
 }

@@ -13,12 +13,12 @@ import (
 // disk. It is safe for concurrent use.
 type Following struct {
 	*table
-	rows *rowCache
+	rows *rowCache[*freshet.Following]
 }
 
 // NewFollowing opens the view; the caller runs it.
 func NewFollowing(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Following, error) {
-	f := &Following{rows: newRowCache(maxCachedRelations)}
+	f := &Following{rows: newRowCache(maxCachedRelations, costOfRow)}
 	t, err := openTable(brokers, names.Table(freshet.FollowingGroup), following.Table{},
 		func(key string, _ []byte) { f.rows.invalidate(key) }, settings)
 	if err != nil {

@@ -10,40 +10,41 @@ import (
 // maxCachedRelations bounds the decoded rows that are kept: at 40 bytes a relation, about 80 MB.
 const maxCachedRelations = 2_000_000
 
-// rowCache keeps decoded rows, the most recently used ones, up to a number of relations in all. A row is forgotten when
+// rowCache keeps decoded rows, the most recently used ones, up to a limit on what they cost in all. A row is forgotten when
 // it changes; one that changes while it is being loaded is not kept, so that a loader that read the older row cannot
 // leave it behind.
-type rowCache struct {
+type rowCache[V any] struct {
+	cost  func(V) int
 	mu    sync.Mutex
 	limit int
 	held  int
-	byKey map[string]*list.Element // of *cachedRow
+	byKey map[string]*list.Element // of *cachedRow[V]
 	used  *list.List               // the most recently used first
 }
 
-type cachedRow struct {
+type cachedRow[V any] struct {
 	key    string
-	row    *freshet.Following
+	row    V
 	loaded bool
 	cost   int
 }
 
-func newRowCache(limit int) *rowCache {
-	return &rowCache{limit: limit, byKey: make(map[string]*list.Element), used: list.New()}
+func newRowCache[V any](limit int, cost func(V) int) *rowCache[V] {
+	return &rowCache[V]{cost: cost, limit: limit, byKey: make(map[string]*list.Element), used: list.New()}
 }
 
 // get returns the row from the cache or from load.
-func (c *rowCache) get(key string, load func() (*freshet.Following, error)) (*freshet.Following, error) {
+func (c *rowCache[V]) get(key string, load func() (V, error)) (V, error) {
 	c.mu.Lock()
 	e, ok := c.byKey[key]
-	if ok && e.Value.(*cachedRow).loaded {
+	if ok && e.Value.(*cachedRow[V]).loaded {
 		c.used.MoveToFront(e)
-		row := e.Value.(*cachedRow).row
+		row := e.Value.(*cachedRow[V]).row
 		c.mu.Unlock()
 		return row, nil
 	}
 	if !ok { // otherwise somebody is loading it: share the place, since both read what was not invalidated since
-		e = c.used.PushFront(&cachedRow{key: key})
+		e = c.used.PushFront(&cachedRow[V]{key: key})
 		c.byKey[key] = e
 	}
 	c.mu.Unlock()
@@ -57,10 +58,10 @@ func (c *rowCache) get(key string, load func() (*freshet.Following, error)) (*fr
 	}
 	if err != nil {
 		c.remove(e)
-		return nil, err
+		return row, err
 	}
-	if entry := e.Value.(*cachedRow); !entry.loaded {
-		entry.row, entry.loaded, entry.cost = row, true, cost(row)
+	if entry := e.Value.(*cachedRow[V]); !entry.loaded {
+		entry.row, entry.loaded, entry.cost = row, true, c.cost(row)
 		c.held += entry.cost
 	}
 	for c.held > c.limit && c.used.Len() > 1 {
@@ -70,7 +71,7 @@ func (c *rowCache) get(key string, load func() (*freshet.Following, error)) (*fr
 }
 
 // invalidate forgets a row that has changed, and keeps those who are loading it from leaving it here.
-func (c *rowCache) invalidate(key string) {
+func (c *rowCache[V]) invalidate(key string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if e, ok := c.byKey[key]; ok {
@@ -78,15 +79,15 @@ func (c *rowCache) invalidate(key string) {
 	}
 }
 
-func (c *rowCache) remove(e *list.Element) {
-	entry := e.Value.(*cachedRow)
+func (c *rowCache[V]) remove(e *list.Element) {
+	entry := e.Value.(*cachedRow[V])
 	delete(c.byKey, entry.key)
 	c.used.Remove(e)
 	c.held -= entry.cost
 }
 
-// cost of a row in relations; the entry itself costs as much as a few.
-func cost(row *freshet.Following) int {
+// costOfRow is in relations; the entry itself costs as much as a few.
+func costOfRow(row *freshet.Following) int {
 	if row == nil {
 		return 4
 	}

@@ -14,7 +14,7 @@ func rowOfVersion(v uint64) func() (*freshet.Following, error) {
 	return func() (*freshet.Following, error) { return &freshet.Following{Version: v}, nil }
 }
 
-func mustGet(t *testing.T, c *rowCache, key string, load func() (*freshet.Following, error)) *freshet.Following {
+func mustGet(t *testing.T, c *rowCache[*freshet.Following], key string, load func() (*freshet.Following, error)) *freshet.Following {
 	t.Helper()
 	row, err := c.get(key, load)
 	if err != nil {
@@ -24,7 +24,7 @@ func mustGet(t *testing.T, c *rowCache, key string, load func() (*freshet.Follow
 }
 
 func TestRowCacheKeepsRows(t *testing.T) {
-	c := newRowCache(1000)
+	c := newRowCache(1000, costOfRow)
 	never := func() (*freshet.Following, error) { return nil, errors.New("loaded again") }
 	first := mustGet(t, c, "1", rowOfVersion(1))
 	if again := mustGet(t, c, "1", never); again != first {
@@ -42,7 +42,7 @@ func TestRowCacheKeepsRows(t *testing.T) {
 
 // A row that changes while it is being loaded must not stay: nothing would ever replace the older one.
 func TestRowCacheForgetsWhatChangedMeanwhile(t *testing.T) {
-	c := newRowCache(1000)
+	c := newRowCache(1000, costOfRow)
 	row := mustGet(t, c, "1", func() (*freshet.Following, error) {
 		c.invalidate("1")
 		return &freshet.Following{Version: 1}, nil
@@ -56,7 +56,7 @@ func TestRowCacheForgetsWhatChangedMeanwhile(t *testing.T) {
 }
 
 func TestRowCacheKeepsNoErrors(t *testing.T) {
-	c := newRowCache(1000)
+	c := newRowCache(1000, costOfRow)
 	failed := errors.New("the disk is gone")
 	if _, err := c.get("1", func() (*freshet.Following, error) { return nil, failed }); !errors.Is(err, failed) {
 		t.Errorf("got %v", err)
@@ -68,7 +68,7 @@ func TestRowCacheKeepsNoErrors(t *testing.T) {
 
 func TestRowCacheIsBounded(t *testing.T) {
 	const limit = 1000
-	c := newRowCache(limit)
+	c := newRowCache(limit, costOfRow)
 	hot := &freshet.Following{}
 	for i := range 500 {
 		mustGet(t, c, "hot", func() (*freshet.Following, error) { return hot, nil })
@@ -84,7 +84,7 @@ func TestRowCacheIsBounded(t *testing.T) {
 	}
 	held := 0
 	for e := c.used.Front(); e != nil; e = e.Next() {
-		held += e.Value.(*cachedRow).cost
+		held += e.Value.(*cachedRow[*freshet.Following]).cost
 	}
 	if held != c.held || c.used.Len() != len(c.byKey) {
 		t.Errorf("it counts %d, and holds %d in %d entries for %d keys", c.held, held, c.used.Len(), len(c.byKey))
@@ -94,7 +94,7 @@ func TestRowCacheIsBounded(t *testing.T) {
 // TestRowCacheUnderChange lets readers and changes race: a reader that begins after the cache was told of a change
 // never sees an older row.
 func TestRowCacheUnderChange(t *testing.T) {
-	c := newRowCache(1000)
+	c := newRowCache(1000, costOfRow)
 	var (
 		stored, told atomic.Uint64
 		wg           sync.WaitGroup

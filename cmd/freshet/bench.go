@@ -91,6 +91,8 @@ func benchFlags(flags *pflag.FlagSet, c *bench.Config) {
 	flags.Float64Var(&c.ReadRate, "read-rate", c.ReadRate, "feed reads a second")
 	flags.DurationVar(&c.For, "for", c.For, "how long the rate is kept up")
 	flags.DurationVar(&c.Warm, "warm", c.Warm, "how much of its beginning is left out of the percentiles")
+	flags.IntVar(&c.Singles, "singles", c.Singles, "posts published one by one, on an idle system")
+	flags.DurationVar(&c.BaselineFor, "baseline-for", c.BaselineFor, "how long each of the usual ways is measured")
 	flags.Uint64Var(&c.Seed, "seed", c.Seed, "makes the same network and posts again")
 	flags.StringVar(&c.Profile, "profile", "", "write a CPU profile of what is measured to this file")
 }

@@ -123,7 +123,7 @@ func (b *bench) acceptBaseline(ctx context.Context, p *program, texts []string) 
 		return err
 	}
 	defer c.close()
-	o := load.Closed(ctx, 2*connections, baselineTime, naive.sendPost(c, texts))
+	o := load.Closed(ctx, 2*connections, b.BaselineFor, naive.sendPost(c, texts))
 	return b.outcome("baseline, fan-out within the request", o, 1, "posts/s",
 		fmt.Sprintf("%d followers each, pipelined ZADD, nothing durable", b.Followers))
 }
@@ -156,7 +156,7 @@ func (b *bench) readBaseline(ctx context.Context, p *program) error {
 	for i := range rngs {
 		rngs[i] = rand.New(rand.NewPCG(b.Seed, uint64(i))) //nolint:gosec // repeatable
 	}
-	o := load.Closed(ctx, connections, baselineTime, func(ctx context.Context, worker int) error {
+	o := load.Closed(ctx, connections, b.BaselineFor, func(ctx context.Context, worker int) error {
 		newest, err := b.servers.client.ZRevRange(ctx, keys[rngs[worker].IntN(len(keys))], 0, 19).Result()
 		if err != nil {
 			return err

@@ -37,9 +37,6 @@ var usuals = []usual{
 	{name: "pipelined LPUSH+LTRIM", note: "4 connections, pipelines of 2,000", workers: 4, pipeline: 2000, add: lpush},
 }
 
-// baselineTime is how long each of the usual ways is measured.
-const baselineTime = 5 * time.Second
-
 // baseline writes posts of the same authors to the same followers in the usual ways. The keys begin empty, which is
 // quicker for sorted sets than the full feeds that freshet was measured with.
 func (b *bench) baseline(ctx context.Context, n *network) error {
@@ -77,7 +74,7 @@ func (b *bench) usually(ctx context.Context, n *network, keys []string, way usua
 	var written, post atomic.Int64
 	post.Store(int64(1) << 60)
 	start := time.Now()
-	end := start.Add(baselineTime)
+	end := start.Add(b.BaselineFor)
 	var g errgroup.Group
 	for worker := range way.workers {
 		g.Go(func() error {

@@ -55,6 +55,10 @@ type Config struct {
 	For            time.Duration
 	// Warm is how much of the sustained rate's beginning is left out of the percentiles.
 	Warm time.Duration
+	// Singles is how many posts are published one by one, on an idle system.
+	Singles int
+	// BaselineFor is how long each of the usual ways is measured.
+	BaselineFor time.Duration
 	// Seed makes the same network and posts again.
 	Seed uint64
 	// Profile, if not empty, is a file for a CPU profile of what is measured.
@@ -75,6 +79,7 @@ func Default() Config {
 	return Config{
 		Partitions: 8, Zones: 64, Accounts: 100_000, Entries: 100, Authors: 1000, Followers: 100, Distribution: Uniform,
 		LogLimit: feeds.DefaultLogLimit, Posts: 10_000, Rate: 200, ReadRate: 1000, For: 10 * time.Second, Warm: time.Second, Seed: 1,
+		Singles: 200, BaselineFor: 5 * time.Second,
 	}
 }
 
@@ -89,6 +94,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--followers %d: want 1 to fewer than there are accounts", c.Followers)
 	case c.Posts < 1 || c.Rate <= 0 || c.ReadRate <= 0 || c.For <= c.Warm:
 		return errors.New("--posts, --rate, --read-rate: want more than 0; and --for longer than --warm")
+	case c.Singles < 1 || c.BaselineFor <= 0:
+		return errors.New("--singles, --baseline-for: want more than 0")
 	case c.Entries < 0 || c.Entries > 100_000:
 		return fmt.Errorf("--entries %d: want 0 to 100000", c.Entries)
 	case c.Partitions < 1 || c.Partitions&(c.Partitions-1) != 0 || c.Partitions > 1024:

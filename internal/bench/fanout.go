@@ -241,9 +241,9 @@ func (b *bench) sustained(ctx context.Context, m *member, n *network, p *publish
 func (b *bench) quiet(ctx context.Context, m *member, p *publisher, idle, everyone author) error {
 	m.measure(time.Now())
 	expected := m.delivered.Load()
-	const singles, all = 200, 5
-	for i := range singles {
-		b.Progress("single posts", i, singles)
+	const all = 5
+	for i := range b.Singles {
+		b.Progress("single posts", i, b.Singles)
 		if _, err := b.publish(ctx, p, []author{idle}, 1, 0, "single posts"); err != nil {
 			return err
 		}

@@ -62,6 +62,7 @@ var ErrEvicts = errors.New("redis may evict keys")
 type Redis struct {
 	client redis.UniversalClient
 	layout Layout
+	gather *gather // nil for a cluster: there, those who ask one node would wait for the others
 }
 
 // Connect prepares Redis at the addresses: more than one are a cluster. It refuses a server whose maxmemory-policy is
@@ -78,7 +79,7 @@ func Connect(ctx context.Context, layout Layout, addresses []string) (*Redis, er
 }
 
 func newRedis(layout Layout, addresses []string) *Redis {
-	return &Redis{layout: layout, client: redis.NewUniversalClient(&redis.UniversalOptions{
+	r := &Redis{layout: layout, client: redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs:           addresses,
 		MaxRetries:      -1,
 		DisableIdentity: true,
@@ -88,10 +89,19 @@ func newRedis(layout Layout, addresses []string) *Redis {
 		PipelineReadBufferSize:  256 << 10,
 		PipelineWriteBufferSize: 256 << 10,
 	})}
+	if _, cluster := r.client.(*redis.ClusterClient); !cluster {
+		r.gather = &gather{client: r.client}
+	}
+	return r
 }
 
-// Close closes the connections.
-func (r *Redis) Close() error { return r.client.Close() }
+// Close closes the connections; nothing may be asked any more.
+func (r *Redis) Close() error {
+	if r.gather != nil {
+		r.gather.wait()
+	}
+	return r.client.Close()
+}
 
 // eachMaster runs f on every node that takes writes.
 func (r *Redis) eachMaster(ctx context.Context, f func(ctx context.Context, node redis.Cmdable) error) error {
@@ -154,8 +164,9 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 		}
 	}
 	answers = append(answers, appends.answer)
-	// Exec's error is that of the first command that failed; nil replies are no failures, and each answer knows.
-	_, _ = pipe.Exec(ctx)
+	if err := r.exec(ctx, pipe); err != nil {
+		return fmt.Errorf("%w: %w", ErrAway, err)
+	}
 	for _, answer := range answers {
 		err := answer()
 		if err == nil {
@@ -168,6 +179,15 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 		}
 		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
+	return nil
+}
+
+// exec runs a pipeline. An error is that of ctx; each command knows whether it has failed.
+func (r *Redis) exec(ctx context.Context, pipe redis.Pipeliner) error {
+	if commands := pipe.Cmds(); r.gather != nil && len(commands) <= gatherCommands {
+		return r.gather.do(ctx, commands)
+	}
+	_, _ = pipe.Exec(ctx) // the error of the first command that failed; nil replies are no failures
 	return nil
 }
 

@@ -1,0 +1,206 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"go.uber.org/goleak"
+
+	"freshet"
+	"freshet/internal/load"
+	"freshet/processors/fanout"
+)
+
+// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind, about once in
+// a hundred runs.
+func TestMain(m *testing.M) {
+	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
+}
+
+func small() Config {
+	c := Default()
+	c.Partitions, c.Zones, c.Accounts, c.Entries, c.Authors, c.Followers, c.Posts = 2, 4, 300, 10, 20, 8, 100
+	c.Rate, c.ReadRate, c.For, c.Warm = 100, 100, 300*time.Millisecond, 50*time.Millisecond
+	c.Singles, c.BaselineFor = 3, 50*time.Millisecond
+	c.Logger = slog.New(slog.NewTextHandler(io.Discard, nil))
+	return c
+}
+
+// Every benchmark runs on embedded servers, and reports what it is there for beside what it is compared with.
+func TestBenchmarks(t *testing.T) {
+	wanted := map[string][]string{
+		"fanout": {"drain", "sustained, Kafka's time stamp to flushed, p99", "idle, a post to 8 followers, p99",
+			"a post to 299 followers, published to all flushed, max", "baseline, pipelined ZADD", "drain : ZADD"},
+		"read": {"feed reads over HTTP, as many as possible", "feed reads over HTTP at a rate, p99",
+			"baseline, ZREVRANGE and MGET, without HTTP"},
+		"mixed": {"feed reads beside posts, p99", "posts beside feed reads, p99"},
+		"accept": {"posts accepted singly over HTTP, as many as possible", "posts accepted at a rate, p99",
+			"baseline, fan-out within the request"},
+		"log": {"emit", "consume", "stateful", "publish to callback, mean"},
+	}
+	for _, benchmark := range Benchmarks {
+		want := wanted[benchmark.Name]
+		if want == nil { // memory needs a Redis that knows its own
+			continue
+		}
+		t.Run(benchmark.Name, func(t *testing.T) {
+			report, err := Run(t.Context(), benchmark.Name, small())
+			if err != nil {
+				t.Fatal(err)
+			}
+			found := map[string]float64{}
+			for _, result := range report.Results {
+				found[result.Name] = result.Value
+				if strings.HasSuffix(result.Name, "failed") {
+					t.Errorf("%s: %s", result.Name, result.Note)
+				}
+			}
+			for _, name := range want {
+				if found[name] <= 0 {
+					t.Errorf("%q is %v; there are %v", name, found[name], found)
+				}
+			}
+			var text strings.Builder
+			if err := report.Text(&text); err != nil || !strings.Contains(text.String(), want[0]) {
+				t.Errorf("the report for people: %v\n%s", err, &text)
+			}
+		})
+	}
+}
+
+func TestServersThatDoNotAnswerAreNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	nobody := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, flag := range []string{"--kafka", "--redis"} {
+		c := small()
+		if flag == "--kafka" {
+			c.Kafka = []string{nobody}
+		} else {
+			c.Redis = []string{nobody}
+		}
+		if _, err := Run(t.Context(), "log", c); !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), flag+" "+nobody) {
+			t.Errorf("got %v, want %s and %s", err, flag, nobody)
+		}
+	}
+	err = func() error {
+		_, err := load.Run(t.Context(), load.Config{API: "http://" + nobody, Network: load.Made(2, 1, 1), Workers: 1})
+		return err
+	}()
+	if !errors.Is(err, load.ErrAway) || !strings.Contains(err.Error(), nobody) {
+		t.Errorf("load: got %v, want the address", err)
+	}
+}
+
+// A Redis that holds something may be somebody's, and a benchmark would empty it.
+func TestRedisInUseIsLeftAlone(t *testing.T) {
+	mini := miniredis.RunT(t)
+	if err := mini.Set("somebody's", "data"); err != nil {
+		t.Fatal(err)
+	}
+	c := small()
+	c.Redis = []string{mini.Addr()}
+	if _, err := Run(t.Context(), "fanout", c); !errors.Is(err, ErrNotEmpty) {
+		t.Errorf("got %v, want ErrNotEmpty", err)
+	}
+	if got, err := mini.Get("somebody's"); err != nil || got != "data" {
+		t.Errorf("the data is %q, %v", got, err)
+	}
+}
+
+// The trees that are put in place are those that the rules make of the same followers.
+func TestTreeIsThatOfTheRules(t *testing.T) {
+	const author, count = freshet.Number(7), 4000
+	followers := make([]freshet.Number, 0, count)
+	for i := range count {
+		followers = append(followers, freshet.NumberAt(int32(i%8), int64(i)))
+	}
+	rand.New(rand.NewPCG(1, 1)).Shuffle(count, func(i, j int) {
+		followers[i], followers[j] = followers[j], followers[i]
+	})
+	rules := fanout.Tree{}
+	want := map[string]*fanout.Node{}
+	for _, follower := range followers {
+		node, out := rules.OnFollower(author, want["7"], fanout.State{Follower: follower, Follows: true, Version: 1})
+		want["7"] = node
+		for queue := out.Loop; len(queue) > 0; queue = queue[1:] {
+			key := queue[0].To.Key()
+			node, out := rules.OnLoop(want[key], queue[0])
+			want[key] = node
+			queue = append(queue, out.Loop...)
+		}
+	}
+	got := map[string]*fanout.Node{}
+	total := tree(fanout.Address{Author: author}, followers, func(at fanout.Address, n *fanout.Node) { got[at.Key()] = n })
+	if total != count || len(got) < 9 {
+		t.Fatalf("%d followers in %d nodes, want %d in more than 9", total, len(got), count)
+	}
+	for key := range maps.Keys(want) {
+		if !reflect.DeepEqual(fanout.EncodeNode(got[key]).String(), fanout.EncodeNode(want[key]).String()) {
+			t.Errorf("node %s differs from that of the rules", key)
+		}
+	}
+}
+
+func TestNetworks(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "graph.txt")
+	if err := os.WriteFile(file, []byte("a x\nb x\nc x\na y\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for distribution, edges := range map[string][2]int{Uniform: {160, 160}, PowerLaw: {100, 160}, file: {4, 4}} {
+		b := &bench{Config: small()}
+		b.Distribution = distribution
+		n, err := b.makeNetwork()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := n.edges(); got < edges[0] || got > edges[1] {
+			t.Errorf("%s: %d follows, want %v", distribution, got, edges)
+		}
+		for place := range n.count {
+			if got := n.place(n.number(place)); got != place {
+				t.Fatalf("the number of %d leads back to %d", place, got)
+			}
+		}
+		for _, a := range n.authors {
+			seen := map[freshet.Number]bool{a.number: true}
+			for _, follower := range a.followers {
+				if seen[follower] {
+					t.Fatalf("%s: account %d follows %d twice, or itself", distribution, follower, a.number)
+				}
+				seen[follower] = true
+			}
+		}
+	}
+}
+
+func TestOpenLoopKeepsItsRate(t *testing.T) {
+	sent := 0
+	o := load.Open(t.Context(), 1, 1000, 100*time.Millisecond, func(context.Context, int) error {
+		sent++
+		if sent%10 == 0 {
+			return errors.New("refused")
+		}
+		return nil
+	})
+	if o.Sent != 100 || sent != 100 || o.Failed != 10 || o.Answers.TotalCount() != 90 || o.First == nil {
+		t.Errorf("sent %d, failed %d, measured %d, first error %v", o.Sent, o.Failed, o.Answers.TotalCount(), o.First)
+	}
+}
