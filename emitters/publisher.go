@@ -14,7 +14,7 @@ import (
 )
 
 // redisGrace bounds what a post waits for Redis, before and after it is in the log: posting does not depend on Redis.
-const redisGrace = 250 * time.Millisecond
+const redisGrace = time.Second
 
 // tombstoneGrace bounds what the answer to a delete waits for Redis. It is long: once a delete is answered no read of
 // this process may show the post, and a Redis that is only slow goes on answering reads.
@@ -32,7 +32,9 @@ type Publisher struct {
 	Conn     feeds.Conn
 	Layout   feeds.Layout
 	Store    PostStore
-	Log      *slog.Logger
+	// Forget, unless nil, is called with a post that is deleted, before Delete returns.
+	Forget func(post freshet.PostID)
+	Log    *slog.Logger
 }
 
 // Publish writes a new post. When it returns nil the post is in the log and will never be lost; unless Redis is away, a
@@ -66,6 +68,9 @@ func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, e
 // Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted
 // already. The log is told first: a tombstone without a delete in the log would hide a post that is there.
 func (p *Publisher) Delete(ctx context.Context, id freshet.PostID) (at Position, found bool, err error) {
+	if p.Forget != nil {
+		defer p.Forget(id) // also of one that another process has deleted
+	}
 	author, state, err := p.authorOf(ctx, id)
 	if err != nil || state != postLives {
 		return Position{}, state == postDeleted, err

@@ -38,6 +38,8 @@ type Feeds struct {
 	Tiers    PulledAuthors
 	Kept     *KeptOutboxes
 	Accounts Directory
+	// Recent keeps posts for a moment; nil keeps none.
+	Recent *Recent
 	// Partitions is how many partitions the posts topic has: the post store is as far as its slowest one.
 	Partitions int32
 	// ProduceTimeout is how long after its id was minted a post may still reach the log.

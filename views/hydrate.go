@@ -35,18 +35,30 @@ type body struct {
 func (f *Feeds) hydrate(
 	ctx context.Context, ids []freshet.PostID, known map[freshet.PostID]freshet.Post, reached reached,
 ) ([]body, error) {
+	bodies := make([]body, len(ids))
+	recent, ticket := f.Recent.look(ids)
 	reads := make([]*feeds.ReadBody, len(ids))
-	ops := make([]feeds.Op, len(ids))
+	ops := make([]feeds.Op, 0, len(ids))
 	for i, id := range ids {
+		if post, ok := recent[id]; ok {
+			bodies[i] = body{state: bodyFound, post: post}
+			continue
+		}
 		reads[i] = &feeds.ReadBody{Post: id}
-		ops[i] = reads[i]
+		ops = append(ops, reads[i])
+	}
+	if len(ops) == 0 {
+		return bodies, nil
 	}
 	if err := f.Conn.Do(ctx, ops...); err != nil {
-		return nil, fmt.Errorf("read %d posts: %w", len(ids), err)
+		return nil, fmt.Errorf("read %d posts: %w", len(ops), err)
 	}
-	bodies := make([]body, len(ids))
+	defer func() { f.keep(bodies, reads, ticket) }()
 	var missing []freshet.PostID
 	for i, read := range reads {
+		if read == nil {
+			continue
+		}
 		switch post, ok := decodeBody(read); {
 		case read.Deleted:
 			bodies[i].state = bodyGone
@@ -82,6 +94,20 @@ func (f *Feeds) hydrate(
 		}
 	}
 	return bodies, nil
+}
+
+// keep keeps what was found now.
+func (f *Feeds) keep(bodies []body, reads []*feeds.ReadBody, ticket int) {
+	if f.Recent == nil {
+		return
+	}
+	var found []freshet.Post
+	for i, read := range reads {
+		if read != nil && bodies[i].state == bodyFound {
+			found = append(found, bodies[i].post)
+		}
+	}
+	f.Recent.keep(found, ticket)
 }
 
 // Post finds one post that is not deleted and whose author's account is open. An error wraps feeds.ErrAway when it may

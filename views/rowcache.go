@@ -10,9 +10,9 @@ import (
 // maxCachedRelations bounds the decoded rows that are kept: at 40 bytes a relation, about 80 MB.
 const maxCachedRelations = 2_000_000
 
-// rowCache keeps decoded rows, the most recently used ones, up to a limit on what they cost in all. A row is forgotten when
-// it changes; one that changes while it is being loaded is not kept, so that a loader that read the older row cannot
-// leave it behind.
+// rowCache keeps decoded rows, the most recently used ones, up to a limit on what they cost in all. A row is forgotten
+// when it changes; one that changes while it is being loaded is not kept, so that a loader that read the older row
+// cannot leave it behind.
 type rowCache[V any] struct {
 	cost  func(V) int
 	mu    sync.Mutex

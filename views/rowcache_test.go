@@ -14,7 +14,9 @@ func rowOfVersion(v uint64) func() (*freshet.Following, error) {
 	return func() (*freshet.Following, error) { return &freshet.Following{Version: v}, nil }
 }
 
-func mustGet(t *testing.T, c *rowCache[*freshet.Following], key string, load func() (*freshet.Following, error)) *freshet.Following {
+func mustGet(
+	t *testing.T, c *rowCache[*freshet.Following], key string, load func() (*freshet.Following, error),
+) *freshet.Following {
 	t.Helper()
 	row, err := c.get(key, load)
 	if err != nil {

@@ -178,13 +178,14 @@ func (a *App) api() error {
 	reader := &views.Feeds{
 		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: store, Rows: rows, Accounts: accounts,
 		Tiers: tiers, Kept: views.NewKeptOutboxes(), PullSlack: freshet.PullSlack,
-		Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
+		Recent: views.NewRecent(time.Now), Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
 		Now: time.Now, Random: rand.Uint64, Pause: pause,
 	}
 	c := api.Config{
 		Accounts: accounts, Stats: stats, Following: rows, Followers: a.servers.store, Feeds: reader, Posts: reader,
 		Publisher: &emitters.Publisher{
-			Emitters: writers, Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store, Log: a.log,
+			Emitters: writers, Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store,
+			Forget: reader.Recent.Forget, Log: a.log,
 		},
 		Emitters: writers, CursorKey: a.servers.key, Log: a.log,
 	}

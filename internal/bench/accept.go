@@ -59,7 +59,8 @@ func (b *bench) acceptBatches(ctx context.Context, p *program, c *client, texts 
 			body.Write(p.postBody(c.rngs[worker], texts))
 			body.WriteByte('\n')
 		}
-		status, answer, err := c.conns[worker].Do(ctx, http.MethodPost, "/v1/posts/batch", "application/x-ndjson", body.Bytes())
+		conn := c.conns[worker]
+		status, answer, err := conn.Do(ctx, http.MethodPost, "/v1/posts/batch", "application/x-ndjson", body.Bytes())
 		if err != nil {
 			return err
 		}
@@ -70,7 +71,8 @@ func (b *bench) acceptBatches(ctx context.Context, p *program, c *client, texts 
 		return nil
 	}
 	o := load.Closed(ctx, 8, b.For, send)
-	return b.outcome("posts accepted in batches", o, batchSize, "posts/s", fmt.Sprintf("8 connections, %d a batch", batchSize))
+	note := fmt.Sprintf("8 connections, %d a batch", batchSize)
+	return b.outcome("posts accepted in batches", o, batchSize, "posts/s", note)
 }
 
 // acceptBaseline is a server that writes the author's followers' feeds before it answers, with pipelined ZADDs, and
@@ -154,7 +156,7 @@ func (b *bench) readBaseline(ctx context.Context, p *program) error {
 	}
 	rngs := make([]*rand.Rand, connections)
 	for i := range rngs {
-		rngs[i] = rand.New(rand.NewPCG(b.Seed, uint64(i))) //nolint:gosec // repeatable
+		rngs[i] = rand.New(rand.NewPCG(b.Seed, uint64(i)))
 	}
 	o := load.Closed(ctx, connections, b.BaselineFor, func(ctx context.Context, worker int) error {
 		newest, err := b.servers.client.ZRevRange(ctx, keys[rngs[worker].IntN(len(keys))], 0, 19).Result()

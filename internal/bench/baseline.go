@@ -78,7 +78,7 @@ func (b *bench) usually(ctx context.Context, n *network, keys []string, way usua
 	var g errgroup.Group
 	for worker := range way.workers {
 		g.Go(func() error {
-			rng := rand.New(rand.NewPCG(b.Seed, uint64(worker))) //nolint:gosec // repeatable
+			rng := rand.New(rand.NewPCG(b.Seed, uint64(worker)))
 			for time.Now().Before(end) && ctx.Err() == nil {
 				count := 0
 				pipe := b.servers.client.Pipeline()

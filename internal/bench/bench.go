@@ -1,6 +1,6 @@
-// Package bench measures freshet on the servers that it is given, or on embedded ones, and measures in the same run what
-// it is compared with. Each benchmark works under a prefix of its own in Kafka and in a Redis that was empty before, and
-// leaves both as they were.
+// Package bench measures freshet on the servers that it is given, or on embedded ones, and measures in the same run
+// what it is compared with. Each benchmark works under a prefix of its own in Kafka and in a Redis that was empty
+// before, and leaves both as they were.
 //
 //	bench.go     settings and reports
 //	servers.go   the servers, checked before anything is written
@@ -78,7 +78,8 @@ const (
 func Default() Config {
 	return Config{
 		Partitions: 8, Zones: 64, Accounts: 100_000, Entries: 100, Authors: 1000, Followers: 100, Distribution: Uniform,
-		LogLimit: feeds.DefaultLogLimit, Posts: 10_000, Rate: 200, ReadRate: 1000, For: 10 * time.Second, Warm: time.Second, Seed: 1,
+		LogLimit: feeds.DefaultLogLimit, Posts: 10_000, Rate: 200, ReadRate: 1000, For: 10 * time.Second,
+		Warm: time.Second, Seed: 1,
 		Singles: 200, BaselineFor: 5 * time.Second,
 	}
 }

@@ -121,7 +121,7 @@ func (b *bench) profile(f func() error) (err error) {
 	if b.Profile == "" {
 		return f()
 	}
-	file, err := os.Create(b.Profile) //nolint:gosec // the operator's own file
+	file, err := os.Create(b.Profile)
 	if err != nil {
 		return fmt.Errorf("--profile: %w", err)
 	}
@@ -223,7 +223,8 @@ func (b *bench) sustained(ctx context.Context, m *member, n *network, p *publish
 	if err := b.await(ctx, m, before+int64(deliveries), "deliver the rest"); err != nil {
 		return err
 	}
-	note := fmt.Sprintf("%s posts/s for %s: %s deliveries/s", short(b.Rate), b.For, short(float64(deliveries)/took.Seconds()))
+	note := fmt.Sprintf("%s posts/s for %s: %s deliveries/s", short(b.Rate), b.For,
+		short(float64(deliveries)/took.Seconds()))
 	m.mu.Lock()
 	h := m.latencies
 	m.mu.Unlock()

@@ -104,7 +104,8 @@ func (p *program) fill(ctx context.Context) error {
 		return err
 	}
 	_, err = p.b.publish(ctx, pub, p.n.authors, p.b.Posts, 0, "publish posts")
-	if err = errors.Join(err, pub.close()); err != nil {
+	err = errors.Join(err, pub.close())
+	if err != nil {
 		return err
 	}
 	lookup, err := kafka.NewLookup(p.b.servers.kafka)
@@ -153,7 +154,7 @@ func (p *program) client(workers int) (*client, error) {
 			return nil, err
 		}
 		c.conns = append(c.conns, conn)
-		c.rngs = append(c.rngs, rand.New(rand.NewPCG(p.b.Seed, uint64(i)))) //nolint:gosec // repeatable
+		c.rngs = append(c.rngs, rand.New(rand.NewPCG(p.b.Seed, uint64(i))))
 	}
 	return c, nil
 }
@@ -329,7 +330,7 @@ func (p *program) cool(ctx context.Context, account freshet.Number) error {
 		}
 		swap := &feeds.SwapFeed{
 			Block: account.Block(), Slot: account.Slot(), Token: read.State.Token, Generation: read.Generation,
-			Next: fmt.Sprintf("bench%016x", rand.Uint64()), //nolint:gosec // a name
+			Next: fmt.Sprintf("bench%016x", rand.Uint64()),
 		}
 		if err := p.conn.Do(ctx, swap); err != nil {
 			return err

@@ -213,7 +213,8 @@ func (b *bench) endToEnd(ctx context.Context, emitted int) error {
 	err = errors.Join(p.close(), stop())
 	mu.Lock()
 	defer mu.Unlock()
-	b.percentiles("publish to callback", times, fmt.Sprintf("%s messages/s", short(float64(times.TotalCount())/(b.For-b.Warm).Seconds())))
+	rate := float64(times.TotalCount()) / (b.For - b.Warm).Seconds()
+	b.percentiles("publish to callback", times, short(rate)+" messages/s")
 	return err
 }
 
@@ -228,7 +229,8 @@ func (b *bench) compression(ctx context.Context) error {
 	}{{"plain", kgo.NoCompression()}, {"zstd", kgo.ZstdCompression()}} {
 		topic := b.servers.names.Prefix + codec.name
 		spec := []freshet.TopicSpec{{Name: topic, Partitions: 1, Retention: freshet.WeekRetention}}
-		if err := kafka.EnsureTopics(ctx, b.servers.kafka, spec, kafka.TopicPolicy{Replication: 1, MinInSync: 1}); err != nil {
+		err := kafka.EnsureTopics(ctx, b.servers.kafka, spec, kafka.TopicPolicy{Replication: 1, MinInSync: 1})
+		if err != nil {
 			return err
 		}
 		client, err := kgo.NewClient(kgo.SeedBrokers(b.servers.kafka...), kgo.ProducerBatchCompression(codec.codec),

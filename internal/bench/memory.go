@@ -30,7 +30,7 @@ func (b *bench) memory(ctx context.Context) error {
 		name, note string
 	}{
 		{0, "feeds without logs", "keys and headers counted"},
-		{b.LogLimit, "feeds and logs", fmt.Sprintf("logs filled to anywhere below %d bytes; keys and headers counted", b.LogLimit)},
+		{b.LogLimit, "feeds and logs", fmt.Sprintf("logs of anything up to %d bytes; keys and headers counted", b.LogLimit)},
 	} {
 		if err := b.servers.flush(ctx); err != nil {
 			return err
@@ -51,8 +51,8 @@ func (b *bench) memory(ctx context.Context) error {
 func (b *bench) used(ctx context.Context) (int64, error) {
 	info, err := b.servers.client.InfoMap(ctx, "memory").Result()
 	if err != nil {
-		return 0, fmt.Errorf("ask redis what memory it uses: %w; the embedded one does not know, name a real one with --redis",
-			err)
+		return 0, fmt.Errorf("ask redis what memory it uses: %w; the embedded one does not know, name a real one with "+
+			"--redis", err)
 	}
 	used, err := strconv.ParseInt(info["Memory"]["used_memory"], 10, 64)
 	if err != nil {
@@ -102,7 +102,8 @@ func (b *bench) apart(ctx context.Context, conn feeds.Conn, layout feeds.Layout)
 	if used, err = b.used(ctx); err != nil {
 		return err
 	}
-	b.result("bodies", float64(used-before)/bodies, "bytes a post", "for two days at most, and only what the store may lack")
+	b.result("bodies", float64(used-before)/bodies, "bytes a post",
+		"for two days at most, and only what the store may lack")
 	return nil
 }
 

@@ -51,7 +51,7 @@ func (n *network) edges() int {
 	return edges
 }
 
-func (c Config) random() *rand.Rand { return rand.New(rand.NewPCG(c.Seed, 7)) } //nolint:gosec // repeatable
+func (c Config) random() *rand.Rand { return rand.New(rand.NewPCG(c.Seed, 7)) }
 
 // makeNetwork draws a network, or reads it; an edge list says how many accounts and authors there are.
 func (b *bench) makeNetwork() (*network, error) {

@@ -69,7 +69,9 @@ func (b *bench) publisher() (*publisher, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &publisher{emitters: writers, close: sync.OnceValue(writers.Close), minter: minter, texts: passages(), rng: b.random()}, nil
+	return &publisher{
+		emitters: writers, close: sync.OnceValue(writers.Close), minter: minter, texts: passages(), rng: b.random(),
+	}, nil
 }
 
 func (p *publisher) text() string { return p.texts[p.rng.IntN(len(p.texts))] }
@@ -86,8 +88,8 @@ func (p *publisher) post(ctx context.Context, a author, done func(error)) error 
 	return p.emitters.PostAsync(ctx, event, func(_ emitters.Position, err error) { done(err) })
 }
 
-// publish writes posts of authors drawn at random, at a rate or, if that is 0, as fast as it goes, and waits until Kafka
-// has acknowledged them. It answers how many deliveries they make.
+// publish writes posts of authors drawn at random, at a rate or, if that is 0, as fast as it goes, and waits until
+// Kafka has acknowledged them. It answers how many deliveries they make.
 func (b *bench) publish(
 	ctx context.Context, p *publisher, authors []author, posts int, rate float64, stage string,
 ) (deliveries int, err error) {

@@ -156,7 +156,7 @@ func (b *bench) warm(ctx context.Context, conn feeds.Conn, layout feeds.Layout, 
 	g, ctx := errgroup.WithContext(ctx)
 	for worker := range 2 {
 		g.Go(func() error {
-			rng := rand.New(rand.NewPCG(b.Seed, uint64(worker))) //nolint:gosec // repeatable
+			rng := rand.New(rand.NewPCG(b.Seed, uint64(worker)))
 			for at := worker * together; at < len(blocks); at += 2 * together {
 				var ops []feeds.Op
 				for _, block := range blocks[at:min(at+together, len(blocks))] {

@@ -166,7 +166,7 @@ func (b *Batch) sort() {
 			at[from[i].account.Block()>>shift&(1<<digitBits-1)]++
 		}
 		sum := uint32(0)
-		for digit, n := range at {
+		for digit, n := range &at {
 			at[digit] = sum
 			sum += n
 		}

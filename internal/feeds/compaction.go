@@ -53,7 +53,7 @@ func (l Layout) compact(log []byte, feeds map[byte][]byte, oldest Day) (map[byte
 			entries[slot] = nil
 		}
 	}
-	for _, logged := range entries {
+	for _, logged := range &entries {
 		result.Dropped += len(logged)
 	}
 	return changed, result

@@ -1,6 +1,7 @@
 package feeds
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"sync"
@@ -30,7 +31,7 @@ func openMini(t *testing.T) (*miniredis.Miniredis, *Redis) {
 func TestGatherAnswersEach(t *testing.T) {
 	mini, conn := openMini(t)
 	const broken, many = 13, 200
-	if _, err := mini.Push(Zone(conn.layout.OfAuthor(broken)).outboxKey(broken), "no string"); err != nil {
+	if _, err := mini.Push(conn.layout.OfAuthor(broken).outboxKey(broken), "no string"); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -45,7 +46,7 @@ func TestGatherAnswersEach(t *testing.T) {
 			case i == broken:
 			case err != nil:
 				t.Errorf("author %d: %v", i, err)
-			case write.Length != idSize || string(read.Value) != string(write.IDs):
+			case write.Length != idSize || !bytes.Equal(read.Value, write.IDs):
 				t.Errorf("author %d: %d bytes, %x", i, write.Length, read.Value)
 			}
 		})

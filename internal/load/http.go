@@ -67,7 +67,8 @@ func (c *Conn) do(ctx context.Context, method, path, contentType string, body []
 	if err := c.conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
 		return 0, err
 	}
-	r := append(c.request[:0], method...)
+	r := c.request[:0]
+	r = append(r, method...)
 	r = append(r, ' ')
 	r = append(r, path...)
 	r = append(r, " HTTP/1.1\r\nHost: "...)
@@ -79,7 +80,8 @@ func (c *Conn) do(ctx context.Context, method, path, contentType string, body []
 		r = strconv.AppendInt(r, int64(len(body)), 10)
 	}
 	r = append(r, "\r\n\r\n"...)
-	c.request = append(r, body...)
+	r = append(r, body...)
+	c.request = r
 	if _, err := c.conn.Write(c.request); err != nil {
 		return 0, err
 	}

@@ -148,13 +148,19 @@ func (c Config) send(
 	ctx context.Context, rate float64, send func(ctx context.Context, conn *Conn, rng *rand.Rand) error,
 ) (Kind, error) {
 	conns, rngs := make([]*Conn, c.Workers), make([]*rand.Rand, c.Workers)
+	defer func() {
+		for _, conn := range conns {
+			if conn != nil {
+				conn.Close()
+			}
+		}
+	}()
 	for i := range conns {
 		conn, err := NewConn(c.API)
 		if err != nil {
 			return Kind{}, err
 		}
-		defer conn.Close()
-		conns[i], rngs[i] = conn, rand.New(rand.NewPCG(c.Seed, uint64(i))) //nolint:gosec // repeatable
+		conns[i], rngs[i] = conn, rand.New(rand.NewPCG(c.Seed, uint64(i)))
 	}
 	o := Open(ctx, c.Workers, rate, c.For, func(ctx context.Context, worker int) error {
 		return send(ctx, conns[worker], rngs[worker])

@@ -43,14 +43,14 @@ func (n *Network) follow(follower, followee int) {
 	n.Followers[followee] = append(n.Followers[followee], follower)
 }
 
-// Made is a network of so many accounts that follow so many others each. Some are followed by many, most by few (a power
-// law). Run registers it.
+// Made is a network of so many accounts that follow so many others each. Some are followed by many, most by few (a
+// power law). Run registers it.
 func Made(accounts, follows int, seed uint64) *Network {
 	n := &Network{Followers: map[int][]int{}, made: true}
 	for i := range accounts {
 		n.Accounts = append(n.Accounts, "load-"+strconv.Itoa(i))
 	}
-	rng := rand.New(rand.NewPCG(seed, 1)) //nolint:gosec // repeatable
+	rng := rand.New(rand.NewPCG(seed, 1))
 	popular := rand.NewZipf(rng, 1.2, 10, uint64(accounts-1))
 	for follower := range accounts {
 		seen := map[int]bool{follower: true}

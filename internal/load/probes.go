@@ -44,7 +44,8 @@ func (p *probes) post(ctx context.Context, conn *Conn, rng *rand.Rand) error {
 	author := p.Network.Authors[rng.IntN(len(p.Network.Authors))]
 	number := p.sent.Add(1)
 	answer, err := do(ctx, conn, http.MethodPost, "/v1/posts", map[string]string{
-		"author": p.Network.Accounts[author], "text": fmt.Sprintf("post %d of a load that began with seed %d", number, p.Seed),
+		"author": p.Network.Accounts[author],
+		"text":   fmt.Sprintf("post %d of a load that began with seed %d", number, p.Seed),
 	})
 	if err != nil || p.Probe == 0 || number%int64(p.Probe) != 0 {
 		return err

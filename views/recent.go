@@ -1,0 +1,88 @@
+package views
+
+import (
+	"sync"
+	"time"
+
+	"freshet"
+)
+
+// Recent keeps posts for less than a second after they were found: what is new stands in many feeds, and is read for
+// each of them. It is safe for concurrent use; nil keeps nothing.
+//
+// Other processes' deletes and edits show that much later. Those of this process are told by Forget, before they are
+// answered.
+type Recent struct {
+	mu       sync.RWMutex
+	now      func() time.Time
+	newer    map[freshet.PostID]freshet.Post // found since turned
+	older    map[freshet.PostID]freshet.Post // found in the turn before
+	turned   time.Time
+	forgets  int // calls of Forget so far
+	capacity int // of a turn
+}
+
+// recentTurn is how long posts are collected. What was collected is dropped two turns after that at the latest.
+const recentTurn = 300 * time.Millisecond
+
+// maxRecent bounds the posts of a turn: at half a kilobyte each, some 20 MB.
+const maxRecent = 20_000
+
+// NewRecent makes an empty one; now is time.Now outside tests.
+func NewRecent(now func() time.Time) *Recent {
+	return &Recent{now: now, newer: map[freshet.PostID]freshet.Post{}, capacity: maxRecent}
+}
+
+// look answers the posts of ids that are kept, and a ticket for keep, drawn before anything else is read.
+func (r *Recent) look(ids []freshet.PostID) (found map[freshet.PostID]freshet.Post, ticket int) {
+	if r == nil {
+		return nil, 0
+	}
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	found = make(map[freshet.PostID]freshet.Post, len(ids))
+	age := r.now().Sub(r.turned)
+	for _, id := range ids {
+		if post, ok := r.newer[id]; ok && age < 2*recentTurn {
+			found[id] = post
+		} else if post, ok := r.older[id]; ok && age < recentTurn {
+			found[id] = post
+		}
+	}
+	return found, r.forgets
+}
+
+// keep keeps posts that were read after the ticket was drawn, unless anything has been forgotten since: it may have
+// been read before.
+func (r *Recent) keep(found []freshet.Post, ticket int) {
+	if r == nil || len(found) == 0 {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if now := r.now(); now.Sub(r.turned) >= recentTurn {
+		r.older = r.newer
+		if now.Sub(r.turned) >= 2*recentTurn {
+			r.older = nil
+		}
+		r.newer, r.turned = map[freshet.PostID]freshet.Post{}, now
+	}
+	if ticket != r.forgets || len(r.newer)+len(found) > r.capacity {
+		return
+	}
+	for _, post := range found {
+		r.newer[post.ID] = post
+	}
+}
+
+// Forget makes the next reads look again.
+func (r *Recent) Forget(id freshet.PostID) {
+	if r == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forgets++
+	delete(r.newer, id)
+	delete(r.older, id)
+}
