@@ -143,8 +143,8 @@ func (b *Batch) group() {
 const digitBits = 11
 
 // sort brings the entries of a block together, without changing their order: a radix sort, from the lowest digit on,
-// that leaves out the digits in which all blocks are the same. A pass costs a few nanoseconds an entry, and two or three
-// are enough for a million accounts.
+// that leaves out the digits in which all blocks are the same. A pass costs some nanoseconds an entry, and two or
+// three are enough for a million accounts.
 func (b *Batch) sort() {
 	if len(b.entries) == 0 {
 		return

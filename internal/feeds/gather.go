@@ -7,9 +7,9 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// gather sends what many goroutines ask of a Redis node at the same time in one pipeline. A request that comes alone
-// goes at once; while the pipelines that may be under way are, others wait for the next, which takes all of them. So the
-// more requests there are, the less each costs: most of it are system calls.
+// gather sends what many goroutines ask of a Redis node at the same time in one pipeline. A request goes at once, and
+// alone, as long as few are under way; others wait for the next pipeline, which takes all of them. So the more requests
+// there are, the less each costs: most of it are system calls.
 type gather struct {
 	client redis.UniversalClient
 
@@ -26,22 +26,26 @@ type call struct {
 }
 
 const (
-	// gatherSenders is how many pipelines may be under way: one is written while the answers of another are read.
-	gatherSenders = 2
-	// gatherCommands is what a request may have to be sent with others, and about how much a pipeline has: others do not
-	// wait for a flush.
-	gatherCommands = 512
+	// gatherSenders is how many pipelines may be under way: enough that a slow one does not hold all others up.
+	gatherSenders = 4
+	// gatherRequest is how many commands a request may have to be gathered, a page of a feed and some; others do not wait
+	// for a flush. gatherCommands is how many a pipeline has at most.
+	gatherRequest  = 128
+	gatherCommands = 1024
 )
 
 // do runs the commands. When ctx ends before, it returns its error, and the commands may still run.
 func (g *gather) do(ctx context.Context, commands []redis.Cmder) error {
-	c := &call{commands: commands, done: make(chan struct{})}
 	g.mu.Lock()
-	g.waiting = append(g.waiting, c)
 	if g.senders < gatherSenders {
 		g.senders++
-		g.running.Go(g.send)
+		g.mu.Unlock()
+		pipeline(ctx, g.client, commands)
+		g.next()
+		return nil
 	}
+	c := &call{commands: commands, done: make(chan struct{})}
+	g.waiting = append(g.waiting, c)
 	g.mu.Unlock()
 	select {
 	case <-c.done:
@@ -51,38 +55,41 @@ func (g *gather) do(ctx context.Context, commands []redis.Cmder) error {
 	}
 }
 
-// send sends pipelines until nothing waits.
-func (g *gather) send() {
-	for {
-		calls := g.take()
-		if len(calls) == 0 {
-			return
-		}
-		pipe := g.client.Pipeline()
+// pipeline runs commands, each of which knows its own error then.
+func pipeline(ctx context.Context, client redis.UniversalClient, commands []redis.Cmder) {
+	pipe := client.Pipeline()
+	_ = pipe.BatchProcess(ctx, commands...) // queueing has no errors
+	_, _ = pipe.Exec(ctx)
+}
+
+// next lets what waits follow a pipeline that has ended.
+func (g *gather) next() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if len(g.waiting) == 0 {
+		g.senders--
+		return
+	}
+	calls := g.take()
+	g.running.Go(func() {
+		var commands []redis.Cmder
 		for _, c := range calls {
-			for _, command := range c.commands {
-				_ = pipe.Process(context.Background(), command) // queueing has no errors
-			}
+			commands = append(commands, c.commands...)
 		}
-		_, _ = pipe.Exec(context.Background()) // each command knows its own error
+		pipeline(context.Background(), g.client, commands)
 		for _, c := range calls {
 			close(c.done)
 		}
-	}
+		g.next()
+	})
 }
 
-// take is what the next pipeline sends; nothing, and one sender less, if nothing waits.
+// take is what the next pipeline sends. The caller holds mu.
 func (g *gather) take() []*call {
-	g.mu.Lock()
-	defer g.mu.Unlock()
 	n, commands := 0, 0
 	for n < len(g.waiting) && (n == 0 || commands+len(g.waiting[n].commands) <= gatherCommands) {
 		commands += len(g.waiting[n].commands)
 		n++
-	}
-	if n == 0 {
-		g.senders--
-		return nil
 	}
 	calls := g.waiting[:n:n]
 	g.waiting = g.waiting[n:]

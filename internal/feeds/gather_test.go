@@ -52,6 +52,7 @@ func TestGatherAnswersEach(t *testing.T) {
 		})
 	}
 	wg.Wait()
+	conn.gather.wait()
 	if conn.gather.senders != 0 || len(conn.gather.waiting) != 0 {
 		t.Errorf("%d senders, %d waiting, and nobody asks", conn.gather.senders, len(conn.gather.waiting))
 	}

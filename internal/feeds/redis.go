@@ -184,7 +184,7 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 
 // exec runs a pipeline. An error is that of ctx; each command knows whether it has failed.
 func (r *Redis) exec(ctx context.Context, pipe redis.Pipeliner) error {
-	if commands := pipe.Cmds(); r.gather != nil && len(commands) <= gatherCommands {
+	if commands := pipe.Cmds(); r.gather != nil && len(commands) <= gatherRequest {
 		return r.gather.do(ctx, commands)
 	}
 	_, _ = pipe.Exec(ctx) // the error of the first command that failed; nil replies are no failures

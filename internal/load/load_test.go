@@ -49,8 +49,8 @@ func start(t *testing.T) string {
 	return a.APIURL()
 }
 
-// A load on a network of its own is accepted, and its posts come into feeds; the same accounts serve a second load as an
-// imported graph, and what the API refuses is counted.
+// A load on a network of its own is accepted, and its posts come into feeds; the same accounts serve a second load as
+// an imported graph, and what the API refuses is counted.
 func TestLoad(t *testing.T) {
 	api := start(t)
 	c := load.Config{
