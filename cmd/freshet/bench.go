@@ -21,8 +21,8 @@ func benchCommand() *cobra.Command {
 		Use:   "bench",
 		Short: "How fast freshet is, and the usual ways beside it",
 		Long: `Measures freshet on the servers named by --kafka and --redis, or on embedded ones, which are there for trying
-it out. Every benchmark measures in the same run what it is to be compared with. It writes to topics of its own, which it
-deletes, and to a Redis that has to be empty, which it empties.
+it out. Every benchmark measures in the same run what it is to be compared with. It writes to topics of its own, which
+it deletes, and to a Redis that has to be empty, which it empties.
 
 Results go to stdout, as text or, with -o json, as JSON; everything else goes to stderr.`,
 		Args: func(_ *cobra.Command, args []string) error {
