@@ -14,10 +14,8 @@ import (
 	"time"
 
 	"github.com/HdrHistogram/hdrhistogram-go"
-	"github.com/lovoo/goka"
 	"golang.org/x/sync/errgroup"
 
-	"freshet"
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
 	"freshet/internal/load"
@@ -55,12 +53,9 @@ func (b *bench) startFanout(ctx context.Context, conn *feeds.Redis, layout feeds
 	m := &member{conn: conn, latencies: load.NewHistogram()}
 	health := &kafka.Health{}
 	health.Starting("fanout")
-	group := goka.Group(b.servers.names.Group(freshet.FanoutGroup))
 	m.Fanout, err = fanout.New(fanout.Config{
 		Brokers: b.servers.kafka, Names: b.servers.names, Conn: conn, Layout: layout, Store: nothingStored{},
-		Settings: kafka.ProcessorSettings{
-			Storage: kept.ProcessorBuilder(group), WrapProducer: kept.WrapProducer, Logger: b.Logger,
-		},
+		Settings: kafka.ProcessorSettings{Logger: b.Logger}, Tables: kept, Partitions: b.Partitions,
 		Writer: feeds.WriterConfig{LogLimit: b.LogLimit}, Delivered: m.took, Health: health, Logger: b.Logger,
 	})
 	if err != nil {

@@ -104,7 +104,8 @@ func (b *bench) processor(
 			return nil, err
 		}
 		closed = kept.Close
-		settings.Storage, settings.WrapProducer = kept.ProcessorBuilder(goka.Group(names.Group(group))), kept.WrapProducer
+		own := kept.Processor(goka.Group(names.Group(group)), b.Partitions)
+		settings.Storage, settings.Update, settings.WrapProducer = own.Builder, own.Update(nil), own.WrapProducer
 		edges = append(edges, goka.Persist(kafka.Codec[events.Stats, *events.Stats]{}))
 	}
 	p, err := goka.NewProcessor(b.servers.kafka, goka.DefineGroup(goka.Group(names.Group(group)), edges...),
@@ -115,7 +116,7 @@ func (b *bench) processor(
 	running, cancel := context.WithCancel(ctx)
 	ready := make(chan struct{})
 	var g errgroup.Group
-	g.Go(func() error { return kafka.RunProcessor(running, p, sync.OnceFunc(func() { close(ready) }), nil) })
+	g.Go(func() error { return kafka.RunProcessor(running, p, sync.OnceFunc(func() { close(ready) })) })
 	stop = func() error {
 		cancel()
 		return errors.Join(g.Wait(), closed())
