@@ -22,7 +22,8 @@ const maxCachedAccounts = 200_000
 // NewAccounts opens the view; the caller runs it.
 func NewAccounts(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Accounts, error) {
 	a := &Accounts{rows: newRowCache(maxCachedAccounts, func(*events.DirectoryRow) int { return 1 })}
-	t, err := openTable(brokers, names.Table(freshet.DirectoryGroup), directory.Table, func(key string, _ []byte) { a.rows.invalidate(key) }, settings)
+	t, err := openTable(brokers, names.Table(freshet.DirectoryGroup), directory.Table,
+		func(key string, _ []byte) { a.rows.invalidate(key) }, settings)
 	if err != nil {
 		return nil, err
 	}

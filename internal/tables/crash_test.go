@@ -334,8 +334,8 @@ func (h *host) crash(kept vfs.CrashCloneCfg) {
 
 // Whatever happens and whenever a process ends, and also when a process goes on that has lost its partition: a new
 // owner has the rows that the changelog says by the rule of fences, from the disk it has, or none, and after any
-// compaction that the brokers may do; the disk has only rows that are in the changelog; the storage shows what was set last; and
-// what was acknowledged counts.
+// compaction that the brokers may do; the disk has only rows that are in the changelog; the storage shows what was set
+// last; and what was acknowledged counts.
 func TestOwnersAgreeWithTheChangelog(t *testing.T) {
 	keys := []string{"a", "b", "c"}
 	passed, intruders := 0, 0
