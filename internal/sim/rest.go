@@ -38,6 +38,7 @@ func (w *world) definition() map[freshet.Number][]freshet.PostID {
 	}
 	feed := map[freshet.Number][]freshet.PostID{}
 	for _, n := range w.accounts {
+		feed[n] = []freshet.PostID{} // not nil: that there is nothing is to be compared, too
 		for _, p := range w.truth.order {
 			a := p.author
 			hidden := !p.logged || p.deleted || w.truth.closed[a]
@@ -51,7 +52,6 @@ func (w *world) definition() map[freshet.Number][]freshet.PostID {
 }
 
 // checkAtRest compares everything with the definition.
-
 func (w *world) checkAtRest() {
 	feed := w.definition()
 	for _, a := range w.apis {
