@@ -17,7 +17,8 @@ const mutationSteps = 6000
 
 // Each rule that is switched off has to be missed: a run in which everything went well goes wrong without it. A
 // mutation names the kind of run and the seed at which that happened last; when the code changes, the search goes
-// on from there. Where chance takes too long, TestStories tells how it goes wrong.
+// on from there. Where chance takes too long, TestStories tells how it goes wrong; such a rule is left to chance only
+// when -mutation asks for it.
 func TestMutations(t *testing.T) {
 	for _, m := range Mutations {
 		if *onlyMutation != "" && m.Name != *onlyMutation {
@@ -32,10 +33,9 @@ func TestMutations(t *testing.T) {
 			case *onlyFocus != "":
 				focuses = []string{*onlyFocus}
 			case *onlyMutation != "":
-			case m.Told && !told:
-				t.Error("no story misses it")
+			case told:
 				return
-			case m.Told, m.Harmless != "":
+			case m.Harmless != "":
 				seeds = 2 // only so that the code of the mutation runs
 			}
 			steps := 0
@@ -58,7 +58,7 @@ func TestMutations(t *testing.T) {
 					}
 				}
 			}
-			if m.Harmless == "" && !m.Told {
+			if m.Harmless == "" {
 				t.Errorf("not missed in %d steps", steps)
 			}
 		})

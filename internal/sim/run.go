@@ -219,7 +219,10 @@ func (w *world) rest() {
 		p.setBack = 0 // clocks are set right
 	}
 	w.tracef("nothing more happens !")
-	const most = 1_000_000
+	most := 1_000_000
+	if w.cfg.story != nil {
+		most = 100_000
+	}
 	for limit := w.step + most; w.step < limit && w.violated == nil; w.step++ {
 		w.advance()
 		if w.step%50 == 0 && w.still() {

@@ -2,10 +2,12 @@ package sim
 
 import (
 	"math"
+	"slices"
 	"time"
 
 	"freshet"
 	"freshet/internal/feeds"
+	"freshet/internal/kafka"
 	"freshet/processors/following"
 )
 
@@ -33,7 +35,7 @@ func RunStory(story Story, mutation string, trace bool) *Violation {
 	story.Play(s)
 	s.held, s.blocked, s.limit = nil, nil, nil
 	for _, a := range w.apis {
-		a.view.stallTo = 0
+		a.view.stallTo, a.tiers.stallTo = 0, 0
 	}
 	s.archive(true)
 	w.scene, w.pace.commit = nil, 1
@@ -136,6 +138,22 @@ func isNote(_ *coro, op feeds.Op) bool {
 	return ok && len(step.Marks) > 0
 }
 
+func isOutboxEntry(_ *coro, op feeds.Op) bool {
+	_, ok := op.(*feeds.AppendOutbox)
+	return ok
+}
+
+// holdUntilAsked is hold, and asked says whether there has been such an operation.
+func (s *scene) holdUntilAsked(which func(by *coro, op feeds.Op) bool) (asked func() bool, release func()) {
+	came := false
+	release = s.hold(func(by *coro, op feeds.Op) bool {
+		held := which(by, op)
+		came = came || held
+		return held
+	})
+	return func() bool { return came }, release
+}
+
 func (s *scene) client(what string, start func(a *api)) {
 	a := s.apis[0]
 	start(a)
@@ -203,10 +221,39 @@ func (s *scene) read(a *api, reader freshet.Number) {
 }
 
 // restart ends fan-out's process and starts another one.
-func (s *scene) restart() {
-	h := s.fanout.hosts[0]
+func (s *scene) restart() { again(s.fanout.hosts[0]) }
+
+func again(h *host) {
 	h.die()
 	h.start()
+}
+
+// finished and released say how far fan-out's first host is in its first partition of a topic.
+func (s *scene) finished(t *topic) int64 { return s.in(t).tracker.Finished() }
+func (s *scene) released(t *topic) int64 { return s.in(t).tracker.Released() }
+
+func (s *scene) in(t *topic) *input {
+	if sess := s.fanout.hosts[0].sess; sess != nil && sess.ready {
+		return sess.parts[0].inputs[slices.Index(s.fanout.inputs, t)]
+	}
+	return &input{tracker: kafka.NewTracker(0, false)}
+}
+
+// noting lets a writer note watermarks, or not.
+func (s *scene) noting(h *host, goes bool) {
+	if h.writer.noteAt = (time.Time{}); !goes {
+		h.writer.noteAt = s.now.Add(365 * 24 * time.Hour)
+	}
+}
+
+// wellEverywhere says that no zone is lost or being recovered.
+func (s *scene) wellEverywhere() bool {
+	for zone := range feeds.Zone(s.layout.Zones) {
+		if !s.redis.model.Well(zone) {
+			return false
+		}
+	}
+	return true
 }
 
 // rewind takes a node of Redis back to where its history was so long.

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"slices"
 	"time"
 
 	"freshet"
@@ -10,7 +11,9 @@ import (
 )
 
 // Stories are told by TestStories, each with its rule and without it.
-var Stories = []Story{
+var Stories = slices.Concat(stories, tierStories, lossStories, tableStories)
+
+var stories = []Story{
 	{
 		Name: "no and yes redelivered after a crash with a post in between",
 		Rule: "no hold until followers",

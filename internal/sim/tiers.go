@@ -30,7 +30,7 @@ func (w *world) setLimit() {
 
 // announcements are those of a fan-out process that starts.
 func (w *world) announcements() *fanout.Announcements {
-	if w.tiers.on {
+	if w.tiers.on && w.scene == nil {
 		w.setLimit()
 	}
 	slack := w.tiers.slack
@@ -53,7 +53,7 @@ func (w *world) judged(author freshet.Number, before, after *fanout.Node, out fa
 		w.count("tier: an author is delivered again")
 	case is.Pull && is.Merged:
 		w.count("tier: a post is not delivered")
-		if w.chance(4) {
+		if w.scene == nil && w.chance(4) {
 			w.after(w.rng.IntN(600), w.setLimit)
 		}
 	case is.Pull:
@@ -93,7 +93,7 @@ func (p *part) announce(m *message, tier *freshet.Tier) {
 // unlucky makes the first statement of an author come late now and then, or come to views that stand still, while the
 // author posts and its followers read: by chance that is rare, and an author is stated for the first time only once.
 func (w *world) unlucky(c *coro, author freshet.Number) {
-	if w.quiet || w.chance(4) {
+	if w.quiet || w.scene != nil || w.chance(4) {
 		return
 	}
 	anAPI := func() *api { return w.apis[w.rng.IntN(len(w.apis))] }

@@ -79,7 +79,8 @@ func (wr *writer) flush() {
 	if wr.full == nil {
 		wr.full, wr.filling = wr.filling, newPending()
 	}
-	if s := wr.h.sess; w.mutated("watermark before the data") && s != nil && s.ready && !s.over && w.chance(3) {
+	s := wr.h.sess
+	if w.mutated("watermark before the data") && s != nil && s.ready && !s.over && (w.scene != nil || w.chance(3)) {
 		wr.note(s)
 	}
 	if !wr.full.batch.Empty() {
