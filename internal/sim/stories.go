@@ -11,7 +11,7 @@ import (
 )
 
 // Stories are told by TestStories, each with its rule and without it.
-var Stories = slices.Concat(stories, tierStories, lossStories, tableStories)
+var Stories = slices.Concat(stories, postStories, readStories, lossStories, tableStories, tierStories)
 
 var stories = []Story{
 	{

@@ -129,6 +129,27 @@ var lossStories = []Story{
 		},
 	},
 	{
+		Name:  "a loss that is looked for again and again while another node is away",
+		Rule:  "looking again hides a loss",
+		Stage: apart,
+		Play: func(s *scene) {
+			reader, author := s.accounts[0], s.accounts[1]
+			s.followed(reader, author)
+			s.read(s.apis[0], reader)
+			s.settled()
+			lost, away := s.redis.nodes[0], s.redis.nodes[1]
+			s.noting(s.fanout.hosts[0], false)
+			snapshot := len(lost.history)
+			s.post(author)
+			s.until("the post is flushed", func() bool { return s.finished(s.posts) == 1 })
+			s.rewind(lost, snapshot)
+			away.awayTo = s.step + 2000
+			s.noting(s.fanout.hosts[0], true)
+			s.until("the node is back", func() bool { return s.step >= away.awayTo })
+			s.settled()
+		},
+	},
+	{
 		Name:  "an outbox load that straddles a loss",
 		Rule:  "ignore the token in RewriteOutbox",
 		Stage: func(w *world) { w.shape.apis = 2 },
@@ -157,13 +178,7 @@ var lossStories = []Story{
 		Play: func(s *scene) {
 			reader, author := s.accounts[0], s.accounts[1]
 			s.followed(reader, author)
-			asked, release := s.holdUntilAsked(func(by *coro, op feeds.Op) bool {
-				_, ok := op.(*feeds.PutBody)
-				return ok && by.name == "publish"
-			})
-			s.apis[1].publish(author)
-			s.until("the post's own process is about to write it", asked)
-			p := s.truth.order[0]
+			p, release := s.lateBody()
 			s.client("the delete", func(a *api) { a.remove(p) })
 			s.until("all have the delete", func() bool {
 				return s.store.progress[0].Offset == 2 && s.released(s.posts) == 2
