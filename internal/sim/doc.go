@@ -27,7 +27,7 @@
 //	check.go     what is checked of a page; rest.go is what is checked at rest
 //	aim.go       accidents just before one kind of operation
 //	focus.go     what runs are about
-//	scene.go     runs that are told rather than drawn; stories.go tells them
+//	scene.go     runs that are told rather than drawn; stories.go lists them, stories_*.go tell them
 //	mutations.go rules that can be switched off; mutate.go switches them
 //	campaign.go  many runs, the report, and the shrinking of a run that failed
 //

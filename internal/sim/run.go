@@ -316,5 +316,8 @@ func (w *world) unrest() string {
 			return "a zone is not well"
 		}
 	}
+	if len(w.truth.losses) > 0 {
+		return "a loss is not noticed"
+	}
 	return ""
 }

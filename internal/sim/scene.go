@@ -23,8 +23,9 @@ type Story struct {
 }
 
 // RunStory tells a story, without the rule of that name if it is not empty, and compares the end with the definition.
-func RunStory(story Story, mutation string, trace bool) *Violation {
-	w := newWorld(Config{Mutation: mutation, Trace: trace, story: &story})
+// By the seed goes what the story leaves open, such as who is first.
+func RunStory(story Story, seed uint64, mutation string, trace bool) *Violation {
+	w := newWorld(Config{Seed: seed, Mutation: mutation, Trace: trace, story: &story})
 	defer func() {
 		for _, c := range w.coros {
 			c.kill()
@@ -133,9 +134,10 @@ func (s *scene) archive(goes bool) {
 	}
 }
 
-func isNote(_ *coro, op feeds.Op) bool {
-	step, ok := op.(*feeds.Advance)
-	return ok && len(step.Marks) > 0
+// isOpen is how a recovery begins, and a session.
+func isOpen(_ *coro, op feeds.Op) bool {
+	_, ok := op.(*feeds.Open)
+	return ok
 }
 
 func isOutboxEntry(_ *coro, op feeds.Op) bool {
@@ -173,7 +175,8 @@ func (s *scene) followed(follower, author freshet.Number) {
 	s.follow(follower, author)
 	s.until("the follow is applied", func() bool {
 		relation, _ := s.rowOf(follower).Relation(author)
-		return relation.Applied && s.seen(follower)
+		last := s.truth.last[[2]freshet.Number{follower, author}]
+		return relation.Applied && following.OffsetOf(relation.Version) == last && s.seen(follower)
 	})
 }
 
@@ -257,7 +260,16 @@ func (s *scene) wellEverywhere() bool {
 }
 
 // rewind takes a node of Redis back to where its history was so long.
-func (s *scene) rewind(n *node, to int) { s.redis.lose(n, len(n.history)-to) }
+func (s *scene) rewind(n *node, to int) {
+	s.redis.lose(n, len(n.history)-to)
+	s.step++ // whoever looks now looks later
+}
+
+// flushAll empties a node of Redis.
+func (s *scene) flushAll(n *node) {
+	s.redis.flushAll(n)
+	s.step++
+}
 
 func (s *scene) noticed() {
 	s.until("the loss is noticed", func() bool { return len(s.truth.losses) == 0 })

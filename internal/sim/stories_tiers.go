@@ -35,8 +35,12 @@ var tierStories = []Story{
 			s.until("the author is to be pulled", func() bool { return s.finished(s.posts) == 1 })
 			s.later(s.tiers.slack)
 			p := s.post(author)
+			then := s.now
 			s.until("the next post is handled", func() bool { return s.finished(s.posts) == 2 })
-			s.apis[0].tiers.stallTo = 1 << 40 // from now on; it knows that nothing was stated until now
+			s.until("the reader knows that nothing is stated", func() bool {
+				return s.apis[0].tiers.pulled.AsOf.After(then)
+			})
+			s.apis[0].tiers.stallTo = 1 << 40
 			delete(s.blocked, s.tiers.log)
 			s.until("the post is due", func() bool { return p.due })
 			s.read(s.apis[0], reader)
