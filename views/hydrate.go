@@ -36,7 +36,7 @@ func (f *Feeds) hydrate(
 	ctx context.Context, ids []freshet.PostID, known map[freshet.PostID]freshet.Post, reached reached,
 ) ([]body, error) {
 	bodies := make([]body, len(ids))
-	recent, ticket := f.Recent.look(ids)
+	recent, drawn := f.Recent.look(ids)
 	reads := make([]*feeds.ReadBody, len(ids))
 	ops := make([]feeds.Op, 0, len(ids))
 	for i, id := range ids {
@@ -53,7 +53,7 @@ func (f *Feeds) hydrate(
 	if err := f.Conn.Do(ctx, ops...); err != nil {
 		return nil, fmt.Errorf("read %d posts: %w", len(ops), err)
 	}
-	defer func() { f.keep(bodies, reads, ticket) }()
+	defer func() { f.keep(bodies, reads, drawn) }()
 	var missing []freshet.PostID
 	for i, read := range reads {
 		if read == nil {
@@ -97,7 +97,7 @@ func (f *Feeds) hydrate(
 }
 
 // keep keeps what was found now.
-func (f *Feeds) keep(bodies []body, reads []*feeds.ReadBody, ticket int) {
+func (f *Feeds) keep(bodies []body, reads []*feeds.ReadBody, drawn ticket) {
 	if f.Recent == nil {
 		return
 	}
@@ -107,7 +107,7 @@ func (f *Feeds) keep(bodies []body, reads []*feeds.ReadBody, ticket int) {
 			found = append(found, bodies[i].post)
 		}
 	}
-	f.Recent.keep(found, ticket)
+	f.Recent.keep(found, drawn)
 }
 
 // Post finds one post that is not deleted and whose author's account is open. An error wraps feeds.ErrAway when it may

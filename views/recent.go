@@ -25,6 +25,16 @@ type Recent struct {
 // recentTurn is how long posts are collected. What was collected is dropped two turns after that at the latest.
 const recentTurn = 300 * time.Millisecond
 
+// maxRead is how long reading may take for what was read to be kept: with two turns and what they may overlap, a post
+// is shown for less than a second after it was read.
+const maxRead = 50 * time.Millisecond
+
+// ticket says when somebody began to read, and how many calls of Forget there had been.
+type ticket struct {
+	forgets int
+	at      time.Time
+}
+
 // maxRecent bounds the posts of a turn: at half a kilobyte each, some 20 MB.
 const maxRecent = 20_000
 
@@ -34,14 +44,15 @@ func NewRecent(now func() time.Time) *Recent {
 }
 
 // look answers the posts of ids that are kept, and a ticket for keep, drawn before anything else is read.
-func (r *Recent) look(ids []freshet.PostID) (found map[freshet.PostID]freshet.Post, ticket int) {
+func (r *Recent) look(ids []freshet.PostID) (found map[freshet.PostID]freshet.Post, drawn ticket) {
 	if r == nil {
-		return nil, 0
+		return nil, ticket{}
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
 	found = make(map[freshet.PostID]freshet.Post, len(ids))
-	age := r.now().Sub(r.turned)
+	now := r.now()
+	age := now.Sub(r.turned)
 	for _, id := range ids {
 		if post, ok := r.newer[id]; ok && age < 2*recentTurn {
 			found[id] = post
@@ -49,12 +60,12 @@ func (r *Recent) look(ids []freshet.PostID) (found map[freshet.PostID]freshet.Po
 			found[id] = post
 		}
 	}
-	return found, r.forgets
+	return found, ticket{r.forgets, now}
 }
 
-// keep keeps posts that were read after the ticket was drawn, unless anything has been forgotten since: it may have
-// been read before.
-func (r *Recent) keep(found []freshet.Post, ticket int) {
+// keep keeps posts that were read after the ticket was drawn, unless that took long, or anything has been forgotten
+// since: it may have been read before.
+func (r *Recent) keep(found []freshet.Post, drawn ticket) {
 	if r == nil || len(found) == 0 {
 		return
 	}
@@ -67,7 +78,8 @@ func (r *Recent) keep(found []freshet.Post, ticket int) {
 		}
 		r.newer, r.turned = map[freshet.PostID]freshet.Post{}, now
 	}
-	if ticket != r.forgets || len(r.newer)+len(found) > r.capacity {
+	late := r.now().Sub(drawn.at) > maxRead
+	if late || drawn.forgets != r.forgets || len(r.newer)+len(found) > r.capacity {
 		return
 	}
 	for _, post := range found {

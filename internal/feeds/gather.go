@@ -2,6 +2,7 @@ package feeds
 
 import (
 	"context"
+	"errors"
 	"sync"
 
 	"github.com/redis/go-redis/v9"
@@ -16,11 +17,13 @@ type gather struct {
 	mu      sync.Mutex
 	waiting []*call
 	senders int
-	running sync.WaitGroup
+	closed  bool
+	running sync.WaitGroup // senders
 }
 
 // call is the commands of one request. Their answers are read by who asked, after done.
 type call struct {
+	ctx      context.Context
 	commands []redis.Cmder
 	done     chan struct{}
 }
@@ -34,17 +37,26 @@ const (
 	gatherCommands = 1024
 )
 
-// do runs the commands. When ctx ends before, it returns its error, and the commands may still run.
+var errConnClosed = errors.New("the connection to redis is closed")
+
+// do runs the commands. When ctx ends before, it returns its error; commands that are under way then may still run, and
+// those that wait do not.
 func (g *gather) do(ctx context.Context, commands []redis.Cmder) error {
 	g.mu.Lock()
+	if g.closed {
+		g.mu.Unlock()
+		return errConnClosed
+	}
 	if g.senders < gatherSenders {
 		g.senders++
+		g.running.Add(1)
 		g.mu.Unlock()
+		defer g.running.Done()
+		defer g.next()
 		pipeline(ctx, g.client, commands)
-		g.next()
 		return nil
 	}
-	c := &call{commands: commands, done: make(chan struct{})}
+	c := &call{ctx: ctx, commands: commands, done: make(chan struct{})}
 	g.waiting = append(g.waiting, c)
 	g.mu.Unlock()
 	select {
@@ -66,11 +78,11 @@ func pipeline(ctx context.Context, client redis.UniversalClient, commands []redi
 func (g *gather) next() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if len(g.waiting) == 0 {
+	calls := g.take()
+	if len(calls) == 0 {
 		g.senders--
 		return
 	}
-	calls := g.take()
 	g.running.Go(func() {
 		var commands []redis.Cmder
 		for _, c := range calls {
@@ -84,14 +96,21 @@ func (g *gather) next() {
 	})
 }
 
-// take is what the next pipeline sends. The caller holds mu.
+// take is what the next pipeline sends. Requests whose caller has gone are dropped: behind a Redis that does not answer
+// they would pile up, and be run before those of callers who still wait. The caller holds mu.
 func (g *gather) take() []*call {
+	var calls []*call
 	n, commands := 0, 0
-	for n < len(g.waiting) && (n == 0 || commands+len(g.waiting[n].commands) <= gatherCommands) {
-		commands += len(g.waiting[n].commands)
+	for _, c := range g.waiting {
+		if len(calls) > 0 && commands+len(c.commands) > gatherCommands {
+			break
+		}
 		n++
+		if c.ctx.Err() == nil {
+			calls = append(calls, c)
+			commands += len(c.commands)
+		}
 	}
-	calls := g.waiting[:n:n]
 	g.waiting = g.waiting[n:]
 	if len(g.waiting) == 0 {
 		g.waiting = nil
@@ -99,5 +118,10 @@ func (g *gather) take() []*call {
 	return calls
 }
 
-// wait waits for the pipelines under way; no request may come any more.
-func (g *gather) wait() { g.running.Wait() }
+// close lets no request in any more, and waits for those that are.
+func (g *gather) close() {
+	g.mu.Lock()
+	g.closed = true
+	g.mu.Unlock()
+	g.running.Wait()
+}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
@@ -52,7 +54,7 @@ func TestGatherAnswersEach(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	conn.gather.wait()
+	conn.gather.close()
 	if conn.gather.senders != 0 || len(conn.gather.waiting) != 0 {
 		t.Errorf("%d senders, %d waiting, and nobody asks", conn.gather.senders, len(conn.gather.waiting))
 	}
@@ -68,5 +70,36 @@ func TestGatherLetsGoWhoCannotWait(t *testing.T) {
 	full := &gather{client: conn.client, senders: gatherSenders} // no pipeline will ever end
 	if err := full.do(ended, nil); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v, want the context's error", err)
+	}
+	if calls := full.take(); len(calls) != 0 || len(full.waiting) != 0 {
+		t.Errorf("%d requests of nobody would be run, and %d wait", len(calls), len(full.waiting))
+	}
+}
+
+// A Redis that takes connections and says nothing holds a request no longer than its context, whether it is sent at
+// once or waits for others.
+func TestSilentRedisHoldsNobody(t *testing.T) {
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := newRedis(Layout{Zones: 4, FeedLength: 5}, []string{silent.Addr().String()})
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	began := time.Now()
+	var wg sync.WaitGroup
+	for i := range 4 * gatherSenders {
+		wg.Go(func() {
+			if err := conn.Do(ctx, &ReadOutbox{Author: freshet.Number(i)}); err == nil {
+				t.Error("somebody has answered")
+			}
+		})
+	}
+	wg.Wait()
+	if took := time.Since(began); took > 8*time.Second { // without a bound it is ReadTimeout, 10 s
+		t.Errorf("it took %s", took)
+	}
+	if err := errors.Join(silent.Close(), conn.Close()); err != nil {
+		t.Error(err)
 	}
 }

@@ -66,7 +66,8 @@ type Redis struct {
 }
 
 // Connect prepares Redis at the addresses: more than one are a cluster. It refuses a server whose maxmemory-policy is
-// not noeviction. The client never repeats a command by itself.
+// not noeviction. The client never repeats a command by itself, but
+// where a cluster has moved its slot.
 func Connect(ctx context.Context, layout Layout, addresses []string) (*Redis, error) {
 	if err := layout.Validate(); err != nil {
 		return nil, err
@@ -84,7 +85,9 @@ func newRedis(layout Layout, addresses []string) *Redis {
 		MaxRetries:      -1,
 		DisableIdentity: true,
 		ReadTimeout:     10 * time.Second,
-		WriteTimeout:    10 * time.Second,
+		// A Redis that takes connections and answers nothing holds nobody longer than it wants to wait.
+		ContextTimeoutEnabled: true,
+		WriteTimeout:          10 * time.Second,
 		// A flush is megabytes.
 		PipelineReadBufferSize:  256 << 10,
 		PipelineWriteBufferSize: 256 << 10,
@@ -98,7 +101,7 @@ func newRedis(layout Layout, addresses []string) *Redis {
 // Close closes the connections; nothing may be asked any more.
 func (r *Redis) Close() error {
 	if r.gather != nil {
-		r.gather.wait()
+		r.gather.close()
 	}
 	return r.client.Close()
 }
