@@ -58,7 +58,8 @@ func (h *handler) Setup(sess sarama.ConsumerGroupSession) error {
 	h.begun = true
 	if err := h.goka.Setup(marks{sess, h.session}); err != nil {
 		if sess.Context().Err() != nil { // taken away while tables were recovered
-			return fmt.Errorf("%w: %w", context.Canceled, err)
+			orDefaultLogger(h.member.group.cfg.Logger).Debug("the session ended while tables were recovered", "error", err)
+			return context.Canceled
 		}
 		return err
 	}

@@ -83,8 +83,8 @@ func RunProcessor(ctx context.Context, p *goka.Processor, ready func(),
 		return p.Run(ctx)
 	})
 	g.Go(func() error {
-		if err := p.WaitForReadyContext(running); err != nil || !p.Recovered() {
-			return nil //nolint:nilerr // it has ended, and Run says why
+		if !awaitRecovered(running, p) {
+			return nil // it has ended, and Run says why
 		}
 		if ready != nil {
 			ready()
@@ -95,6 +95,29 @@ func RunProcessor(ctx context.Context, p *goka.Processor, ready func(),
 		return nil
 	})
 	return g.Wait()
+}
+
+// readyAgain is how long one wait for goka's signal takes. The signal is about the partitions of the moment: when they
+// are taken away it may never come, or come without them, and the next session has others.
+const readyAgain = time.Second
+
+// awaitRecovered returns true when the processor has recovered its tables, and false when ctx ends.
+func awaitRecovered(ctx context.Context, p *goka.Processor) bool {
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for ctx.Err() == nil {
+		waiting, cancel := context.WithTimeout(ctx, readyAgain)
+		err := p.WaitForReadyContext(waiting)
+		cancel()
+		if err == nil && p.Recovered() {
+			return true
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+		}
+	}
+	return false
 }
 
 func orDefault(d, standard time.Duration) time.Duration {

@@ -48,7 +48,8 @@ func (s *Sweeper) Run(ctx context.Context) error {
 	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
-	for slice := uint32(0); ; slice = (slice + 1) % slices {
+	// By the clock: a processor that starts again, or a partition that moves, does not begin with the first rows anew.
+	for slice := uint32(time.Now().UnixNano() / int64(every) % int64(slices)); ; slice = (slice + 1) % slices {
 		select {
 		case <-ctx.Done():
 			return nil

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/IBM/sarama"
 	"github.com/lovoo/goka"
 
 	"freshet"
@@ -38,6 +39,8 @@ var (
 	// ErrReplaced is wrapped by the error of a recovery that finds a later owner's fence.
 	ErrReplaced = errors.New("another process has taken the partition over")
 	// errNotOwned is wrapped by the error for a row of a partition whose storage is not open.
+	// errCutShort is wrapped by the error of a recovery that ends before it has read everything.
+	errCutShort = errors.New("the session ended before the table was read")
 	errNotOwned = errors.New("the partition is not owned by this process any more")
 )
 
@@ -46,7 +49,10 @@ type ownership struct {
 	producer *producer
 	fenceKey string
 	fenceID  []byte
-	epoch    int64 // the offset of this owner's fence; none until it has been read
+	fencedAt int64 // the offset of this owner's fence by its acknowledgement, 0 if that named none
+	epoch    int64 // the same, once the fence has been read; none before
+	// recovered is set when the owner may write rows.
+	recovered bool
 	// skipped are the keys of the rows that were passed over, to be written again; nil for none. Until that is done, the
 	// changelog counts as read up to before, with the fence of that place.
 	skipped map[string]struct{}
@@ -72,7 +78,15 @@ func (s *storage) takeOver() error {
 	s.mu.Lock()
 	s.own = own
 	s.mu.Unlock()
-	return await(own.producer.emit(s.place.topic, own.fenceKey, own.fenceID, nil))
+	fenced := make(chan error, 1)
+	own.producer.emit(s.place.topic, own.fenceKey, own.fenceID, nil).ThenWithMessage(
+		func(msg *sarama.ProducerMessage, err error) {
+			if msg != nil {
+				own.fencedAt = msg.Offset
+			}
+			fenced <- err
+		})
+	return <-fenced
 }
 
 // fenceKey is the key of the fences of a partition, one that the partitioner puts there.
@@ -135,16 +149,14 @@ func (s *storage) admit(offset int64, key string, value []byte, headers goka.Hea
 func (s *storage) rewrite() error {
 	s.mu.Lock()
 	own, fence := s.own, s.fence
+	if own != nil && own.epoch == none {
+		defer s.mu.Unlock()
+		return s.unfenced(own)
+	}
 	s.mu.Unlock()
 	switch {
 	case own == nil:
 		return nil
-	case own.epoch == none:
-		// The fence has been acknowledged, and lies before the offset up to which the table was read.
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		return errors.Join(fmt.Errorf("%w: its new end lies before offset %d, up to which the table was read",
-			ErrChangelogCut, s.offset), s.wipe())
 	case own.epoch != fence.Epoch:
 		return fmt.Errorf("%w: its epoch is %d, and this process's %d", ErrReplaced, fence.Epoch, own.epoch)
 	}
@@ -167,14 +179,29 @@ func (s *storage) rewrite() error {
 		own.skipped = nil
 		s.offsetChanged = true
 	}
+	own.recovered = true
 	return nil
 }
 
-// owned is the ownership of a storage that is open and has read its fence.
+// unfenced is why a recovery has ended without the fence that was written before it. Mostly the session has ended;
+// goka says so by ending the recovery early. If the fence lies below what the table had been read up to, the changelog
+// is another one. The caller holds mu.
+func (s *storage) unfenced(own *ownership) error {
+	if !s.live {
+		return errClosed
+	}
+	if s.offset == none || own.fencedAt > s.offset {
+		return errCutShort
+	}
+	return errors.Join(fmt.Errorf("%w: its new end lies before offset %d, up to which the table was read",
+		ErrChangelogCut, s.offset), s.wipe())
+}
+
+// owned is the ownership of a storage that is open and recovered.
 func (s *storage) owned() *ownership {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	if !s.live || s.own == nil || s.own.epoch == none {
+	if !s.live || s.own == nil || !s.own.recovered {
 		return nil
 	}
 	return s.own

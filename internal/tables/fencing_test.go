@@ -86,6 +86,31 @@ func TestZombieRowAfterAnInterruptedRecovery(t *testing.T) {
 	startHost(t, "third", log).wantRows("map[k:new]")
 }
 
+// goka ends the recovery of a session that ends before it has read everything as if it had; what was read stays.
+func TestRecoveryThatIsCutShort(t *testing.T) {
+	h := startHost(t, "x", &changelog{})
+	h.write("k", []byte("1"))
+	h.answer(acknowledged)
+	must(t, h.storage.Close())
+	st, err := h.holder.Builder(table, 0)
+	must(t, err)
+	h.link.atOnce = true
+	must(t, st.Open())
+	if err := st.MarkRecovered(); !errors.Is(err, errCutShort) {
+		t.Errorf("got %v, want an error that wraps errCutShort", err)
+	}
+	if offset, err := st.GetOffset(none); err != nil || offset != 1 {
+		t.Errorf("offset %d, %v, want 1", offset, err)
+	}
+	must(t, st.Close())
+	if err := st.MarkRecovered(); !errors.Is(err, errClosed) {
+		t.Errorf("got %v, want an error that wraps errClosed", err)
+	}
+	h.storage = nil
+	h.begin()
+	h.wantRows("map[k:1]")
+}
+
 // Where compaction has left only a beat of an owner's fence, the beat says its epoch.
 func TestFenceIsCompacted(t *testing.T) {
 	log := &changelog{}
