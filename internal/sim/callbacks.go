@@ -112,8 +112,24 @@ func (p *part) carryOut(m *message, key string, node *fanout.Node, out fanout.Ou
 	if out.Changed {
 		m.set(key, node)
 	}
-	for _, l := range out.Loop {
-		m.emit(w.loop, l.To.Key(), l)
+	send := func() {
+		for _, l := range out.Loop {
+			m.emit(w.loop, l.To.Key(), l)
+		}
+	}
+	if out.Opening && !w.mutated("a child is opened while a flush is under way") {
+		w.count("tree: a child is opened")
+		p.waits = true
+		m.pending++
+		h.writer.barrier(func() {
+			if !p.s.over && h.sess == p.s {
+				p.waits = false
+				send()
+				m.done()
+			}
+		})
+	} else {
+		send()
 	}
 	if out.Delivery != nil {
 		w.tracef("%s hands over %v for %v", h.name, out.Delivery.Post, out.Delivery.Followers)
@@ -127,17 +143,17 @@ func (p *part) carryOut(m *message, key string, node *fanout.Node, out fanout.Ou
 	report := following.AppliedReport{
 		Follower: out.Report.Follower, Followee: out.Report.Followee, Held: out.Report.Held, Version: out.Report.Version,
 	}
-	send := func(ack func()) {
+	tell := func(ack func()) {
 		w.tracef("%s reports: %v holds %v: %t, version %d", h.name, report.Followee, report.Follower, report.Held,
 			report.Version)
 		h.producer.send(w.applied, report.Follower.Key(), report, func(error) { ack() })
 	}
 	if w.mutated("report before the table and the flush") {
-		send(func() {})
+		tell(func() {})
 		return
 	}
 	m.in.tracker.Follow(m.offset)
-	m.in.followUps = append(m.in.followUps, followUp{m.offset, send})
+	m.in.followUps = append(m.in.followUps, followUp{m.offset, tell})
 	if !w.mutated("no barrier before a report") {
 		m.pending++
 		h.writer.barrier(m.done)

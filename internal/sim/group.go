@@ -90,6 +90,7 @@ type part struct {
 	number  int
 	rows    map[string]any
 	epoch   int64 // where its fence lies in the changelog
+	waits   bool  // a callback waits for a flush
 	inputs  []*input
 	holdEnd int64 // where followers has to be finished before the others are delivered
 	held    bool
@@ -307,6 +308,9 @@ const mostInFlight = 12
 
 func (p *part) step() bool {
 	w := p.s.h.w
+	if p.waits {
+		return false
+	}
 	start := w.rng.IntN(len(p.inputs))
 	for i := range p.inputs {
 		in := p.inputs[(start+i)%len(p.inputs)]

@@ -14,6 +14,7 @@ type Mutation struct {
 // Mutations lists the rules that can be switched off.
 var Mutations = []Mutation{
 	{Name: "no barrier before a report", Focus: "aim append outbox: follow"},
+	{Name: "a child is opened while a flush is under way", Focus: "aim append outbox: follow"},
 	{Name: "report before the table and the flush", Focus: "followers"},
 	{Name: "no hold until followers"},
 	{Name: "commit before watermark"},

@@ -109,6 +109,48 @@ var followStories = []Story{
 		},
 	},
 	{
+		Name: "a follow that opens a child below a root whose flush stands still",
+		Rule: "a child is opened while a flush is under way",
+		Stage: func(w *world) {
+			w.partitions, w.shape.fanout, w.tree.PageSize = 2, 2, 2
+			author := freshet.NumberAt(0, 1000)
+			root := fanout.Address{Author: author}
+			w.accounts = []freshet.Number{author, freshet.NumberAt(0, 0), freshet.NumberAt(0, 1)}
+			for branch := byte(0); ; branch++ {
+				if freshet.PartitionOf(root.Child(branch).Key(), 2) != freshet.PartitionOf(root.Key(), 2) {
+					w.accounts = append(w.accounts, onBranch(root, branch, 2, 2)...)
+					return
+				}
+			}
+		},
+		Play: func(s *scene) {
+			author, reader := s.accounts[0], s.accounts[4]
+			for _, follower := range s.accounts[1:3] { // the root's page is full
+				s.followed(follower, author)
+			}
+			s.read(s.apis[0], reader)
+			s.archive(false)
+			stuck := s.fanout.hosts[s.fanoutTable.partition(author.Key())]
+			release := s.hold(func(by *coro, op feeds.Op) bool {
+				_, ok := op.(*feeds.AppendOutbox)
+				return ok && by.owner == stuck.proc
+			})
+			p := s.post(author)
+			s.within(2000, func() bool { return len(p.records) == 1 && p.records[0].released })
+			s.follow(reader, author)
+			s.within(2000, func() bool {
+				relation, ok := s.rowOf(reader).Relation(author)
+				return ok && relation.Applied && s.seen(reader)
+			})
+			s.read(s.apis[0], reader)
+			release()
+			s.until("the post is due", func() bool { return p.due })
+			s.archive(true)
+			s.settled()
+			s.read(s.apis[0], reader)
+		},
+	},
+	{
 		Name: "a follower on two pages",
 		Rule: "removal stops at the page that held",
 		Stage: func(w *world) {

@@ -2,6 +2,7 @@ package fanout
 
 import (
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 
@@ -38,10 +39,9 @@ func (f *Fanout) onFollowers(ctx goka.Context, batch []kafka.Record[*events.Foll
 	for _, record := range batch {
 		next, out := f.tree.OnFollower(at.Author, n, stateOf(record.Msg))
 		n = next
-		outs.add(out)
+		outs.add(out, record.Timestamp)
 	}
-	f.doAll(ctx, n, outs)
-	return nil
+	return f.doAll(ctx, n, outs)
 }
 
 // onLoops takes in what was handed to one node.
@@ -55,7 +55,7 @@ func (f *Fanout) onLoops(ctx goka.Context, batch []kafka.Record[*events.FanoutLo
 		if record.Msg.GetTurn() != nil { // in a sweep: what the node holds is said again
 			next, effects := f.tree.Restate(at, n, f.pulled.Known(at.Author))
 			n = next
-			outs.add(Outcome{Effects: effects})
+			outs.add(Outcome{Effects: effects}, record.Timestamp)
 			continue
 		}
 		message, err := messageOf(at, record.Msg)
@@ -64,10 +64,9 @@ func (f *Fanout) onLoops(ctx goka.Context, batch []kafka.Record[*events.FanoutLo
 		}
 		next, out := f.tree.OnLoop(n, message)
 		n = next
-		outs.add(out)
+		outs.add(out, record.Timestamp)
 	}
-	f.doAll(ctx, n, outs)
-	return nil
+	return f.doAll(ctx, n, outs)
 }
 
 var (
@@ -95,16 +94,20 @@ func messageOf(to Address, m *events.FanoutLoop) (LoopMessage, error) {
 // case, so only the last of each is said.
 type outcomes struct {
 	all      []Outcome
+	sent     []time.Time // the message of each of all
 	subtotal *LoopMessage
 	stats    *Stats
 	tier     *freshet.Tier
 	reports  []Report
 	changed  bool
+	opening  bool
 }
 
-func (o *outcomes) add(out Outcome) {
+func (o *outcomes) add(out Outcome, sent time.Time) {
 	o.all = append(o.all, out)
+	o.sent = append(o.sent, sent)
 	o.changed = o.changed || out.Changed
+	o.opening = o.opening || out.Opening
 	if out.Report != nil {
 		o.reports = append(o.reports, *out.Report)
 	}
@@ -122,7 +125,20 @@ func (o *outcomes) add(out Outcome) {
 }
 
 // doAll is do for several outcomes: the node is written once, and its messages are finished, and reported, together.
-func (f *Fanout) doAll(ctx goka.Context, n *Node, outs outcomes) {
+// An error is that of a session that ends.
+func (f *Fanout) doAll(ctx goka.Context, n *Node, outs outcomes) error {
+	for i, out := range outs.all {
+		if out.Delivery != nil {
+			f.writer.Add(ctx.Context(), *out.Delivery, f.tell(outs.sent[i], len(out.Delivery.Followers), ctx.DeferCommit()))
+		}
+	}
+	if outs.opening {
+		flushed := make(chan error, 1)
+		f.writer.Barrier(ctx.Context(), func(err error) { flushed <- err })
+		if err := <-flushed; err != nil {
+			return fmt.Errorf("wait for what was handed over before a child of %s is opened: %w", ctx.Key(), err)
+		}
+	}
 	if outs.changed {
 		ctx.SetValue(EncodeNode(n))
 	}
@@ -131,9 +147,6 @@ func (f *Fanout) doAll(ctx goka.Context, n *Node, outs outcomes) {
 			if message.Kind != LoopSubtotal {
 				ctx.Loopback(message.To.Key(), loopOf(message))
 			}
-		}
-		if out.Delivery != nil {
-			f.writer.Add(ctx.Context(), *out.Delivery, ctx.DeferCommit())
 		}
 	}
 	if outs.subtotal != nil {
@@ -152,6 +165,7 @@ func (f *Fanout) doAll(ctx goka.Context, n *Node, outs outcomes) {
 	if tier := outs.tier; tier != nil {
 		f.group.After(topic, partition, offset, func(done func(error)) { f.announce(*tier, done) })
 	}
+	return nil
 }
 
 // reportAll calls done when every report is acknowledged, or with the first error.

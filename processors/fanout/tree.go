@@ -107,6 +107,10 @@ type Effects struct {
 	Changed bool
 	// Loop is to be sent in this order.
 	Loop []LoopMessage
+	// Opening: Loop is to be sent only once all that was handed to the writer before is in Redis. It is set where a child
+	// is opened: posts of before do not go there, so a follower that is sent down would be reported as held by a child
+	// that knows nothing of them, while they are in neither outbox nor feed.
+	Opening bool
 	// Report is set where a State ends. It is to be sent once the node is written and all that was handed to the writer
 	// before is in Redis.
 	Report *Report
@@ -151,7 +155,7 @@ func (t Tree) Follower(at Address, n *Node, s State) (*Node, Effects) {
 	case !deeper || n.size() < t.pageSize():
 		return end(at, n, n.with(s.Follower), s)
 	}
-	return n.opening(child), Effects{Changed: true, Loop: []LoopMessage{down(at, child, s)}}
+	return n.opening(child), Effects{Changed: true, Opening: true, Loop: []LoopMessage{down(at, child, s)}}
 }
 
 // Deliver hands the post to the followers of the page and on to every open child. It changes no node.
