@@ -41,7 +41,7 @@ func (f *Fanout) onFollowers(ctx goka.Context, batch []kafka.Record[*events.Foll
 		n = next
 		outs.add(out, record.Timestamp)
 	}
-	return f.doAll(ctx, n, outs)
+	return f.do(ctx, n, outs)
 }
 
 // onLoops takes in what was handed to one node.
@@ -66,7 +66,7 @@ func (f *Fanout) onLoops(ctx goka.Context, batch []kafka.Record[*events.FanoutLo
 		n = next
 		outs.add(out, record.Timestamp)
 	}
-	return f.doAll(ctx, n, outs)
+	return f.do(ctx, n, outs)
 }
 
 var (
@@ -90,7 +90,7 @@ func messageOf(to Address, m *events.FanoutLoop) (LoopMessage, error) {
 	return message, nil
 }
 
-// outcomes is what several messages for one node have to do, one after another. Totals, stats and tiers are what is the
+// outcomes is what one or more messages for one node have to do, one after another. Totals, stats and tiers are what is the
 // case, so only the last of each is said.
 type outcomes struct {
 	all      []Outcome
@@ -124,9 +124,10 @@ func (o *outcomes) add(out Outcome, sent time.Time) {
 	}
 }
 
-// doAll is do for several outcomes: the node is written once, and its messages are finished, and reported, together.
-// An error is that of a session that ends.
-func (f *Fanout) doAll(ctx goka.Context, n *Node, outs outcomes) error {
+// do carries outcomes out: the node is written once, and the messages are finished together, when Redis, the table and
+// the loop have acknowledged all of it; what has to come after that is left to the group. An error is that of a session
+// that ends.
+func (f *Fanout) do(ctx goka.Context, n *Node, outs outcomes) error {
 	for i, out := range outs.all {
 		if out.Delivery != nil {
 			f.writer.Add(ctx.Context(), *out.Delivery, f.tell(outs.sent[i], len(out.Delivery.Followers), ctx.DeferCommit()))

@@ -221,8 +221,9 @@ func (f *Fanout) onPost(ctx goka.Context, m *events.PostEvent) error {
 	if tierOf(n).Merged {
 		f.pulled.Forget(at.Author)
 	}
-	f.do(ctx, next, out)
-	return nil
+	var outs outcomes
+	outs.add(out, ctx.Timestamp())
+	return f.do(ctx, next, outs)
 }
 
 func tierOf(n *Node) Tier {
@@ -230,35 +231,6 @@ func tierOf(n *Node) Tier {
 		return Tier{}
 	}
 	return n.Tier
-}
-
-// do carries an outcome out. The message is finished when Redis, the table and the loop have acknowledged it; what has
-// to come after that is left to the group.
-func (f *Fanout) do(ctx goka.Context, n *Node, out Outcome) {
-	if out.Changed {
-		ctx.SetValue(EncodeNode(n))
-	}
-	for _, message := range out.Loop {
-		ctx.Loopback(message.To.Key(), loopOf(message))
-	}
-	topic, partition, offset := string(ctx.Topic()), ctx.Partition(), ctx.Offset()
-	if report := out.Report; report != nil {
-		f.group.After(topic, partition, offset, func(done func(error)) { f.report(*report, done) })
-		if out.Delivery == nil {
-			f.writer.Barrier(ctx.Context(), ctx.DeferCommit())
-		}
-	}
-	if stats := out.Stats; stats != nil {
-		session := f.group.Session()
-		f.board.state(session, *stats)
-		f.group.After(topic, partition, offset, func(done func(error)) { f.board.post(session, stats.Author, done) })
-	}
-	if tier := out.Tier; tier != nil {
-		f.group.After(topic, partition, offset, func(done func(error)) { f.announce(*tier, done) })
-	}
-	if out.Delivery != nil {
-		f.writer.Add(ctx.Context(), *out.Delivery, f.tell(ctx.Timestamp(), len(out.Delivery.Followers), ctx.DeferCommit()))
-	}
 }
 
 // tell makes done tell Delivered first.
