@@ -9,7 +9,6 @@
 //	page.go        Page: part of a list of posts
 //	table.go       what these have in common: a goka view, gated until it has recovered
 //	waits.go       waiting for a row to change
-//	clients.go     the connections of a goka view, which goka leaves open
 //
 // A view is a copy of a table on this machine and a moment behind it. Until it has recovered every look-up fails with
 // ErrNotReady, so that "not there" always means so. Who has just written waits for its own write with an Await method,

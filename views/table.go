@@ -23,7 +23,7 @@ var ErrNotVisible = errors.New("the view does not show it yet")
 // table is a goka view with what look-ups need beside it: gating until it has recovered, and waits for a row to change.
 type table struct {
 	view    *goka.View
-	clients clients
+	clients kafka.ViewClients
 	ready   chan struct{} // closed once every partition has recovered
 	changed changed       // may be nil
 	waits   waits         // by key
@@ -39,14 +39,10 @@ func openTable(
 	brokers []string, topic string, codec goka.Codec, changed changed, s kafka.ViewSettings,
 ) (*table, error) {
 	t := &table{ready: make(chan struct{}), changed: changed}
-	update := goka.UpdateCallback(t.updated)
-	if s.Update != nil {
-		update = s.Update(update)
-	}
-	opts := append(t.clients.options(s), goka.WithViewCallback(update))
-	view, err := goka.NewView(brokers, goka.Table(topic), codec, opts...)
+	s.Clients = &t.clients
+	view, err := goka.NewView(brokers, goka.Table(topic), codec, kafka.ViewOptions(s, t.updated)...)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open a view of %s at %v: %w", topic, brokers, err), t.clients.close())
+		return nil, errors.Join(fmt.Errorf("open a view of %s at %v: %w", topic, brokers, err), t.clients.Close())
 	}
 	t.view = view
 	return t, nil
@@ -86,7 +82,7 @@ func (t *table) Run(ctx context.Context) error {
 	if err != nil {
 		err = fmt.Errorf("follow %s: %w", t.view.Topic(), err)
 	}
-	return errors.Join(err, t.clients.close())
+	return errors.Join(err, t.clients.Close())
 }
 
 // awaitRecovery closes ready. goka's own signal may come while partitions that have not reported anything are still to

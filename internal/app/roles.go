@@ -67,7 +67,7 @@ func (a *App) table(
 	cfg := kafka.GroupConfig{Name: names.Group(name), Brokers: brokers, Logger: a.log}
 	table := a.servers.tables.Processor(goka.Group(names.Group(name)), a.cfg.Partitions)
 	settings := kafka.ProcessorSettings{
-		Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer, Logger: a.log,
+		Storage: table.Builder, Update: table.Update, WrapProducer: table.WrapProducer, Logger: a.log,
 	}
 	beside := []func(context.Context) error{table.Watch}
 	if name == freshet.FollowingGroup {

@@ -105,7 +105,7 @@ func (b *bench) processor(
 		}
 		closed = kept.Close
 		own := kept.Processor(goka.Group(names.Group(group)), b.Partitions)
-		settings.Storage, settings.Update, settings.WrapProducer = own.Builder, own.Update(nil), own.WrapProducer
+		settings.Storage, settings.Update, settings.WrapProducer = own.Builder, own.Update, own.WrapProducer
 		edges = append(edges, goka.Persist(kafka.Codec[events.Stats, *events.Stats]{}))
 	}
 	p, err := goka.NewProcessor(b.servers.kafka, goka.DefineGroup(goka.Group(names.Group(group)), edges...),

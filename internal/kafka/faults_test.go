@@ -67,7 +67,7 @@ func TestOptions(t *testing.T) {
 	}
 	var clients ViewClients
 	view, err := goka.NewView(c.brokers, "g-table", new(codec.String), ViewOptions(ViewSettings{ClientID: "v",
-		Config: testConfig, Storage: storage.MemoryBuilder(), Clients: &clients, Logger: testLogger(t)})...)
+		Config: testConfig, Storage: storage.MemoryBuilder(), Clients: &clients, Logger: testLogger(t)}, nil)...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,8 +27,8 @@ type ProcessorSettings struct {
 	Group *Group
 	// Storage keeps the tables; nil is for a processor without any.
 	Storage storage.Builder
-	// Update, unless nil, is told of the records that are read back from the table's changelog.
-	Update goka.UpdateCallback
+	// Update, unless nil, wraps the callback that is told of the records that are read back from the table's changelog.
+	Update func(goka.UpdateCallback) goka.UpdateCallback
 	// WrapProducer, unless nil, is given the processor's producer and returns the one that goka uses.
 	WrapProducer func(goka.Producer) goka.Producer
 	// Logger is slog.Default() if nil.
@@ -57,7 +57,7 @@ func ProcessorOptions(s ProcessorSettings) []goka.ProcessorOption {
 		opts = append(opts, goka.WithStorageBuilder(s.Storage))
 	}
 	if s.Update != nil {
-		opts = append(opts, goka.WithUpdateCallback(s.Update))
+		opts = append(opts, goka.WithUpdateCallback(s.Update(goka.DefaultUpdate)))
 	}
 	return opts
 }
@@ -109,11 +109,19 @@ func (c *ViewClients) add(client io.Closer) {
 }
 
 // ViewOptions are the options of every view: it reconnects by itself, with clients of its own, and creates no topic.
-func ViewOptions(s ViewSettings) []goka.ViewOption {
+// update is told of the table's records; nil is goka.DefaultUpdate.
+func ViewOptions(s ViewSettings, update goka.UpdateCallback) []goka.ViewOption {
+	if update == nil {
+		update = goka.DefaultUpdate
+	}
+	if s.Update != nil {
+		update = s.Update(update)
+	}
 	opts := []goka.ViewOption{
 		goka.WithViewClientID(s.ClientID),
 		goka.WithViewLogger(gokaLogger{orDefaultLogger(s.Logger).With("view", s.ClientID)}),
 		goka.WithViewAutoReconnect(),
+		goka.WithViewCallback(update),
 		goka.WithViewConsumerSaramaBuilder(collecting(s.Clients, consumerBuilder(s.Config))),
 		goka.WithViewTopicManagerBuilder(func(brokers []string) (goka.TopicManager, error) {
 			m, err := topicManagerBuilder(s.Config, s.ClientID)(brokers)
@@ -125,9 +133,6 @@ func ViewOptions(s ViewSettings) []goka.ViewOption {
 	}
 	if s.Storage != nil {
 		opts = append(opts, goka.WithViewStorageBuilder(s.Storage))
-	}
-	if s.Update != nil {
-		opts = append(opts, goka.WithViewCallback(s.Update(goka.DefaultUpdate)))
 	}
 	return opts
 }

@@ -225,7 +225,7 @@ func (h *host) recover() (stored int64) {
 			h.t.Fatalf("%s: row %s=%s is on disk and never was in the changelog", h.name, key, value)
 		}
 	}
-	callback := h.holder.Update(nil)
+	callback := h.holder.Update(goka.DefaultUpdate)
 	if end := h.log.end(); stored < end {
 		for offset := stored + 1; offset < end; offset++ {
 			r := h.log.records[offset]

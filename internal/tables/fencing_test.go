@@ -166,7 +166,7 @@ func TestReplacedWhileRecovering(t *testing.T) {
 	h.log.records = append(h.log.records, &record{row: row{h.storage.own.fenceKey, []byte("another")}})
 	for offset := h.offsetNow() + 1; offset < h.log.end(); offset++ {
 		r := h.log.records[offset]
-		must(t, h.holder.Update(nil)(update{offset: offset, headers: r.headers}, st, r.key, r.value))
+		must(t, h.holder.Update(goka.DefaultUpdate)(update{offset: offset, headers: r.headers}, st, r.key, r.value))
 		must(t, st.SetOffset(offset))
 	}
 	if err := st.MarkRecovered(); !errors.Is(err, ErrReplaced) {

@@ -119,7 +119,7 @@ func (k *kafka) run(tables *Tables) (p *goka.Processor, stop func() error) {
 	holder := tables.Processor(group, partitions)
 	p, err := goka.NewProcessor(k.cluster.ListenAddrs(), g,
 		goka.WithStorageBuilder(holder.Builder),
-		goka.WithUpdateCallback(holder.Update(nil)),
+		goka.WithUpdateCallback(holder.Update(goka.DefaultUpdate)),
 		goka.WithConsumerGroupBuilder(goka.ConsumerGroupBuilderWithConfig(k.config())),
 		goka.WithConsumerSaramaBuilder(k.consumers()),
 		goka.WithTopicManagerBuilder(k.managers()),
@@ -142,7 +142,7 @@ func (k *kafka) view(tables *Tables, name string) (v *goka.View, stop func()) {
 	k.t.Helper()
 	v, err := goka.NewView(k.cluster.ListenAddrs(), group+"-table", new(codec.Bytes),
 		goka.WithViewStorageBuilder(tables.View(name).Builder),
-		goka.WithViewCallback(tables.View(name).Update(nil)),
+		goka.WithViewCallback(tables.View(name).Update(goka.DefaultUpdate)),
 		goka.WithViewConsumerSaramaBuilder(k.consumers()),
 		goka.WithViewTopicManagerBuilder(k.managers()),
 		goka.WithViewAutoReconnect(),

@@ -149,12 +149,8 @@ func (h Holder) Builder(topic string, partition int32) (gokastorage.Storage, err
 	return newStorage(h.tables, place{owner: h.owner, topic: topic, partition: partition}), nil
 }
 
-// Update is the callback for goka's WithUpdateCallback or WithViewCallback: it calls next, goka.DefaultUpdate if nil,
-// for the rows that count.
+// Update is the callback for goka's WithUpdateCallback or WithViewCallback: it calls next for the rows that count.
 func (h Holder) Update(next goka.UpdateCallback) goka.UpdateCallback {
-	if next == nil {
-		next = goka.DefaultUpdate
-	}
 	return func(ctx goka.UpdateContext, s gokastorage.Storage, key string, value []byte) error {
 		own := h.tables.lookup(place{h.owner, string(ctx.Topic()), ctx.Partition()})
 		if own == nil {

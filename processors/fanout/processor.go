@@ -96,7 +96,7 @@ func New(cfg Config) (*Fanout, error) {
 	f.inputs.group = f.group
 	f.table = cfg.Tables.Processor(goka.Group(cfg.Names.Group(freshet.FanoutGroup)), cfg.Partitions)
 	f.cfg.Settings.Group, f.cfg.Settings.Storage = f.group, f.table.Builder
-	f.cfg.Settings.Update, f.cfg.Settings.WrapProducer = f.table.Update(nil), f.table.WrapProducer
+	f.cfg.Settings.Update, f.cfg.Settings.WrapProducer = f.table.Update, f.table.WrapProducer
 	cfg.Writer.Conn, cfg.Writer.Layout, cfg.Writer.Logger = cfg.Conn, cfg.Layout, cfg.Logger
 	cfg.Writer.Inputs = f.inputs.hooks()
 	f.writer = feeds.NewWriter(cfg.Writer)

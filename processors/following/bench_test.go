@@ -174,7 +174,7 @@ func start(b *testing.B, c *processortest.Cluster, dir string) (took time.Durati
 	table := local.Processor(goka.Group(group), benchPartitions)
 	p, err := following.New(c.Brokers, c.Names, kafka.ProcessorOptions(kafka.ProcessorSettings{
 		Group:   kafka.NewGroup(kafka.GroupConfig{Name: group, Brokers: c.Brokers, Logger: c.Logger()}),
-		Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer,
+		Storage: table.Builder, Update: table.Update, WrapProducer: table.WrapProducer,
 		Logger: c.Logger(),
 	})...)
 	if err != nil {

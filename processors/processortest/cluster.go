@@ -117,7 +117,7 @@ func (c *Cluster) Processor(group freshet.Group, mk Make) (stop func()) {
 			Name: name, Brokers: c.Brokers, Config: c.Config(name), Logger: c.Logger(),
 			Gathered: c.Gathered,
 		}),
-		Storage: table.Builder, Update: table.Update(nil), WrapProducer: table.WrapProducer,
+		Storage: table.Builder, Update: table.Update, WrapProducer: table.WrapProducer,
 		Logger: c.Logger(),
 	})...)
 	if err != nil {
