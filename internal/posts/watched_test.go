@@ -48,7 +48,7 @@ func TestWatchedKeepsWhatTheStoreSaidLast(t *testing.T) {
 	says := func(want int64) func() bool {
 		return func() bool {
 			got, err := w.Progress(t.Context())
-			return err == nil && got[3].Offset == want && w.last.Load() != nil
+			return err == nil && got[3].Offset == want && w.watcher.Last() != nil
 		}
 	}
 	await(t, "the store's answer is known", says(7))

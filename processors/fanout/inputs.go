@@ -3,8 +3,6 @@ package fanout
 import (
 	"context"
 	"fmt"
-	"log/slog"
-	"sync"
 	"time"
 
 	"freshet"
@@ -13,22 +11,14 @@ import (
 	"freshet/internal/posts"
 )
 
-// Progress tells how far the post store is, for each partition of posts.
-type Progress interface {
-	Progress(ctx context.Context) (map[int32]posts.Progress, error)
-}
-
 // inputs stands between the consumer group, which speaks of topics of Kafka, and the feed writer, which speaks of what
 // its messages write to Redis.
 type inputs struct {
-	names  freshet.Names
-	group  *kafka.Group
-	lookup *kafka.Lookup
-	store  Progress
-	log    *slog.Logger
-
-	mu       sync.RWMutex
-	progress map[int32]posts.Progress
+	names   freshet.Names
+	group   *kafka.Group
+	lookup  *kafka.Lookup
+	store   posts.Reporter
+	watcher *posts.Watcher // of store
 }
 
 func (in *inputs) topic(input string) string {
@@ -135,31 +125,7 @@ func (f *Fanout) assigned(
 // progressEvery is how often the post store is asked how far it is: what it has is not written to Redis again.
 const progressEvery = time.Second
 
-func (in *inputs) watchStore(ctx context.Context) {
-	ticker := time.NewTicker(progressEvery)
-	defer ticker.Stop()
-	for {
-		progress, err := in.store.Progress(ctx)
-		switch {
-		case err == nil:
-			in.mu.Lock()
-			in.progress = progress
-			in.mu.Unlock()
-		case ctx.Err() == nil:
-			// What was known before stays true, because the store only goes on.
-			in.log.Warn("the post store does not say how far it is", "error", err)
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-		}
-	}
-}
-
 // stored says whether the post store is known to have the record at an offset of a partition of posts.
 func (in *inputs) stored(partition int32, offset int64) bool {
-	in.mu.RLock()
-	defer in.mu.RUnlock()
-	return offset < in.progress[partition].Offset
+	return offset < in.watcher.Last()[partition].Offset
 }

@@ -16,6 +16,7 @@ import (
 	"freshet/internal/events"
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
+	"freshet/internal/posts"
 	"freshet/internal/tables"
 )
 
@@ -30,7 +31,7 @@ type Config struct {
 	Layout  feeds.Layout
 	Tree    Tree
 	// Store tells how far the post store is.
-	Store Progress
+	Store posts.Reporter
 	// Settings are those of the processor; Group and what Tables says is filled in.
 	Settings kafka.ProcessorSettings
 	// Writer's settings; what the fields above say is filled in.
@@ -83,7 +84,8 @@ func New(cfg Config) (*Fanout, error) {
 	if err != nil {
 		return nil, err
 	}
-	f.inputs = &inputs{names: cfg.Names, lookup: lookup, store: cfg.Store, log: cfg.Logger}
+	f.inputs = &inputs{names: cfg.Names, lookup: lookup, store: cfg.Store,
+		watcher: posts.NewWatcher(cfg.Store, progressEvery, cfg.Logger)}
 	f.group = kafka.NewGroup(kafka.GroupConfig{
 		Name:        cfg.Names.Group(freshet.FanoutGroup),
 		Brokers:     cfg.Brokers,
@@ -150,10 +152,7 @@ func (f *Fanout) Run(ctx context.Context) error {
 		f.board.run(outer, f.stats)
 		return nil
 	})
-	g.Go(func() error {
-		f.inputs.watchStore(outer)
-		return nil
-	})
+	g.Go(func() error { return f.inputs.watcher.Run(outer) })
 	err := kafka.Supervise(ctx, "fanout", f.log, func(ctx context.Context) error {
 		p, err := goka.NewProcessor(f.cfg.Brokers, f.graph(), kafka.ProcessorOptions(f.cfg.Settings)...)
 		if err != nil {
