@@ -18,22 +18,18 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/gorillamux"
-	"go.uber.org/goleak"
 
 	"freshet"
 	"freshet/api"
 	"freshet/emitters"
+	"freshet/internal/kafka/kafkatest"
 	"freshet/processors/directory"
 	"freshet/processors/following"
 	"freshet/processors/processortest"
 	"freshet/views"
 )
 
-// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind, about once in
-// a hundred runs. A client that nobody closes would show by its other goroutines.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 const (
 	partitions = 4

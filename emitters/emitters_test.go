@@ -8,19 +8,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"freshet"
 	"freshet/emitters"
 	"freshet/internal/events"
+	"freshet/internal/kafka/kafkatest"
 	"freshet/processors/processortest"
 )
 
-func TestMain(m *testing.M) {
-	// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 const partitions = 4
 

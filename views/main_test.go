@@ -3,10 +3,7 @@ package views
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"freshet/internal/kafka/kafkatest"
 )
 
-func TestMain(m *testing.M) {
-	// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }

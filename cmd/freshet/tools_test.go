@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -14,19 +13,16 @@ import (
 	"time"
 
 	"github.com/vbauerster/mpb/v8"
-	"go.uber.org/goleak"
 
 	"freshet/internal/app"
+	"freshet/internal/app/apptest"
 	"freshet/internal/config"
 	"freshet/internal/graph"
+	"freshet/internal/kafka/kafkatest"
 	"freshet/internal/offsets"
 )
 
-// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind, about once in
-// a hundred runs.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 // patience is how long a test waits for what should happen.
 const patience = 30 * time.Second
@@ -35,28 +31,8 @@ const patience = 30 * time.Second
 func start(t *testing.T) *app.App {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Listen, cfg.Admin, cfg.KafkaListen, cfg.RedisListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Partitions, cfg.Zones, cfg.DataDir = 2, 4, t.TempDir()
-	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the process ended: %v", err)
-		}
-	})
-	select {
-	case <-a.Ready():
-	case <-time.After(patience):
-		t.Fatalf("not ready after %s: %v", patience, a.Missing())
-	}
-	return a
+	return apptest.Start(t, cfg)
 }
 
 // result is what became of a command.

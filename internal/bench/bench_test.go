@@ -16,18 +16,14 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
-	"go.uber.org/goleak"
 
 	"freshet"
+	"freshet/internal/kafka/kafkatest"
 	"freshet/internal/load"
 	"freshet/processors/fanout"
 )
 
-// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind, about once in
-// a hundred runs.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 func small() Config {
 	c := Default()

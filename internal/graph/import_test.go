@@ -16,20 +16,16 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"freshet"
 	"freshet/internal/app"
+	"freshet/internal/app/apptest"
 	"freshet/internal/config"
 	"freshet/internal/kafka"
+	"freshet/internal/kafka/kafkatest"
 	"freshet/processors/following"
 )
 
-// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind, about once in
-// a hundred runs.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 // patience is how long a test waits for what should happen.
 const patience = 30 * time.Second
@@ -46,29 +42,9 @@ type process struct {
 func start(t testing.TB) *process {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Listen, cfg.Admin, cfg.KafkaListen, cfg.RedisListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Prefix, cfg.Partitions, cfg.Zones = "test.", 4, 8
 	cfg.DataDir = t.TempDir()
-	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.Open(ctx, cfg, quiet, nil)
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the process ended: %v", err)
-		}
-	})
-	select {
-	case <-a.Ready():
-	case <-time.After(patience):
-		t.Fatalf("not ready after %s: %v", patience, a.Missing())
-	}
-	return &process{a, t, cfg}
+	return &process{apptest.Start(t, cfg), t, cfg}
 }
 
 func (p *process) importText(text string) (Summary, BadLines) {

@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"freshet/internal/kafka/kafkatest"
+
 	"freshet"
 
 	"github.com/IBM/sarama"
@@ -22,13 +24,9 @@ import (
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) {
-	// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 const patience = 15 * time.Second
 

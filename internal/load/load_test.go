@@ -1,52 +1,24 @@
 package load_test
 
 import (
-	"context"
-	"io"
-	"log/slog"
 	"strings"
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
-	"freshet/internal/app"
+	"freshet/internal/app/apptest"
 	"freshet/internal/config"
 	"freshet/internal/graph"
+	"freshet/internal/kafka/kafkatest"
 	"freshet/internal/load"
 )
 
-// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind, about once in
-// a hundred runs.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 func start(t *testing.T) string {
 	t.Helper()
 	cfg := config.Default()
-	cfg.Listen, cfg.Admin, cfg.KafkaListen, cfg.RedisListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Partitions, cfg.Zones = 2, 4
-	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
-	if err != nil {
-		cancel()
-		t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("the process ended: %v", err)
-		}
-	})
-	select {
-	case <-a.Ready():
-	case <-time.After(30 * time.Second):
-		t.Fatalf("not ready: %v", a.Missing())
-	}
-	return a.APIURL()
+	return apptest.Start(t, cfg).APIURL()
 }
 
 // A load on a network of its own is accepted, and its posts come into feeds; the same accounts serve a second load as

@@ -3,11 +3,7 @@ package offsets
 import (
 	"testing"
 
-	"go.uber.org/goleak"
+	"freshet/internal/kafka/kafkatest"
 )
 
-// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind, about once in
-// a hundred runs.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"freshet/internal/kafka/kafkatest"
+
 	"github.com/cockroachdb/pebble/v2/vfs"
 	gokastorage "github.com/lovoo/goka/storage"
 	"github.com/syndtr/goleveldb/leveldb"
@@ -14,11 +16,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m,
+	kafkatest.Main(m,
 		// LevelDB, which the tests compare with, lets this one linger for a while after Close.
 		goleak.IgnoreTopFunction("github.com/syndtr/goleveldb/leveldb.(*DB).mpoolDrain"),
-		// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind.
-		goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"),
 		// sarama's metrics have one for the whole process.
 		goleak.IgnoreTopFunction("github.com/rcrowley/go-metrics.(*meterArbiter).tick"))
 }

@@ -9,23 +9,20 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"freshet"
 	"freshet/emitters"
 	"freshet/internal/events"
 	"freshet/internal/kafka"
+	"freshet/internal/kafka/kafkatest"
 	"freshet/internal/posts"
 	"freshet/internal/posts/pebblestore"
 	"freshet/processors/archive"
 	"freshet/processors/processortest"
 )
 
-func TestMain(m *testing.M) {
-	// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind.
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 // faulty is a store that refuses records while it is told to.
 type faulty struct {

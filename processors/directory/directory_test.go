@@ -6,23 +6,19 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
-	"go.uber.org/goleak"
 	"google.golang.org/protobuf/proto"
 
 	"freshet"
 	"freshet/emitters"
 	"freshet/internal/events"
 	"freshet/internal/kafka"
+	"freshet/internal/kafka/kafkatest"
 	"freshet/processors/directory"
 	"freshet/processors/processortest"
 	"freshet/views"
 )
 
-// A client of sarama's that is closed while it opens a connection leaves the connection's reader behind, about once in
-// a hundred runs. A client that nobody closes would show by its other goroutines.
-func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m, goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver"))
-}
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 func TestDirectory(t *testing.T) {
 	c := processortest.Start(t, 4)

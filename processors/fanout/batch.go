@@ -90,8 +90,8 @@ func messageOf(to Address, m *events.FanoutLoop) (LoopMessage, error) {
 	return message, nil
 }
 
-// outcomes is what one or more messages for one node have to do, one after another. Totals, stats and tiers are what is the
-// case, so only the last of each is said.
+// outcomes is what one or more messages for one node have to do, one after another. Totals, stats and tiers are what is
+// the case, so only the last of each is said.
 type outcomes struct {
 	all      []Outcome
 	sent     []time.Time // the message of each of all
