@@ -68,22 +68,9 @@ var followStories = []Story{
 		},
 	},
 	{
-		Name: "a follow below a root whose flush stands still",
-		Rule: "no outbox entry from children",
-		Stage: func(w *world) {
-			w.partitions, w.shape.fanout, w.tree.PageSize = 2, 2, 2
-			// Two on the root's page, two on the page of a child that lies in the other partition, on another host.
-			author := freshet.NumberAt(0, 1000)
-			root := fanout.Address{Author: author}
-			w.accounts = []freshet.Number{author, freshet.NumberAt(0, 0), freshet.NumberAt(0, 1)}
-			for branch := byte(0); ; branch++ {
-				if freshet.PartitionOf(root.Child(branch).Key(), 2) == freshet.PartitionOf(root.Key(), 2) {
-					continue
-				}
-				w.accounts = append(w.accounts, onBranch(root, branch, 2, 2)...)
-				return
-			}
-		},
+		Name:  "a follow below a root whose flush stands still",
+		Rule:  "no outbox entry from children",
+		Stage: twoBelow,
 		Play: func(s *scene) {
 			author, reader := s.accounts[0], s.accounts[4]
 			for _, follower := range s.accounts[1:4] {
@@ -91,11 +78,7 @@ var followStories = []Story{
 			}
 			s.read(s.apis[0], reader)
 			s.archive(false)
-			stuck := s.fanout.hosts[s.fanoutTable.partition(author.Key())]
-			release := s.hold(func(by *coro, op feeds.Op) bool {
-				_, ok := op.(*feeds.AppendOutbox)
-				return ok && by.owner == stuck.proc
-			})
+			release := s.holdRoot(author)
 			p := s.post(author)
 			s.until("the child has the post", func() bool {
 				below := 1 - s.fanoutTable.partition(author.Key())
@@ -109,20 +92,9 @@ var followStories = []Story{
 		},
 	},
 	{
-		Name: "a follow that opens a child below a root whose flush stands still",
-		Rule: "a child is opened while a flush is under way",
-		Stage: func(w *world) {
-			w.partitions, w.shape.fanout, w.tree.PageSize = 2, 2, 2
-			author := freshet.NumberAt(0, 1000)
-			root := fanout.Address{Author: author}
-			w.accounts = []freshet.Number{author, freshet.NumberAt(0, 0), freshet.NumberAt(0, 1)}
-			for branch := byte(0); ; branch++ {
-				if freshet.PartitionOf(root.Child(branch).Key(), 2) != freshet.PartitionOf(root.Key(), 2) {
-					w.accounts = append(w.accounts, onBranch(root, branch, 2, 2)...)
-					return
-				}
-			}
-		},
+		Name:  "a follow that opens a child below a root whose flush stands still",
+		Rule:  "a child is opened while a flush is under way",
+		Stage: twoBelow,
 		Play: func(s *scene) {
 			author, reader := s.accounts[0], s.accounts[4]
 			for _, follower := range s.accounts[1:3] { // the root's page is full
@@ -130,11 +102,7 @@ var followStories = []Story{
 			}
 			s.read(s.apis[0], reader)
 			s.archive(false)
-			stuck := s.fanout.hosts[s.fanoutTable.partition(author.Key())]
-			release := s.hold(func(by *coro, op feeds.Op) bool {
-				_, ok := op.(*feeds.AppendOutbox)
-				return ok && by.owner == stuck.proc
-			})
+			release := s.holdRoot(author)
 			p := s.post(author)
 			s.within(2000, func() bool { return len(p.records) == 1 && p.records[0].released })
 			s.follow(reader, author)
@@ -292,4 +260,27 @@ var followStories = []Story{
 			s.settled()
 		},
 	},
+}
+
+// twoBelow is an author, two followers for the root's page, and two for the page of a child that lies in the other
+// partition, on another host.
+func twoBelow(w *world) {
+	w.partitions, w.shape.fanout, w.tree.PageSize = 2, 2, 2
+	author := freshet.NumberAt(0, 1000)
+	root := fanout.Address{Author: author}
+	branch := byte(0)
+	for freshet.PartitionOf(root.Child(branch).Key(), 2) == freshet.PartitionOf(root.Key(), 2) {
+		branch++
+	}
+	w.accounts = []freshet.Number{author, freshet.NumberAt(0, 0), freshet.NumberAt(0, 1)}
+	w.accounts = append(w.accounts, onBranch(root, branch, 2, 2)...)
+}
+
+// holdRoot lets no outbox be written by the host of the author's root, until it is released.
+func (s *scene) holdRoot(author freshet.Number) (release func()) {
+	stuck := s.fanout.hosts[s.fanoutTable.partition(author.Key())]
+	return s.hold(func(by *coro, op feeds.Op) bool {
+		_, ok := op.(*feeds.AppendOutbox)
+		return ok && by.owner == stuck.proc
+	})
 }
