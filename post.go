@@ -93,6 +93,9 @@ type PostEvent struct {
 	Post Post
 }
 
+// ErrStoreAway is wrapped by errors of a post store that does not answer now: another attempt may succeed.
+var ErrStoreAway = errors.New("the post store does not answer")
+
 // ErrNode is returned by NewMinter for a node that does not fit into a PostID.
 var ErrNode = errors.New("the node of a post id is from 0 to 1023")
 

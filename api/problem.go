@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"freshet"
 	"freshet/emitters"
 	"freshet/internal/feeds"
 	"freshet/views"
@@ -104,6 +105,8 @@ func problemOf(err error) *problem {
 			"a read with its Freshet-Position waits for it")
 	case errors.Is(err, feeds.ErrAway):
 		return unavailable(time.Second, err, "redis does not answer")
+	case errors.Is(err, freshet.ErrStoreAway):
+		return unavailable(time.Second, err, "the post store does not answer")
 	case errors.Is(err, emitters.ErrUnavailable):
 		return unavailable(5*time.Second, err, "the write was not acknowledged; it may be repeated")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

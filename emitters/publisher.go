@@ -34,19 +34,25 @@ type Publisher struct {
 	Store    PostStore
 	// Forget, unless nil, is called with a post that is deleted, before Delete returns.
 	Forget func(post freshet.PostID)
-	Log    *slog.Logger
+	// Unwritten, unless nil, is called with a post that is in the log and not in Redis, before Publish returns.
+	Unwritten func(author freshet.Number, post freshet.PostID)
+	Log       *slog.Logger
 }
 
-// Publish writes a new post. When it returns nil the post is in the log and will never be lost; unless Redis is away, a
-// read of the author's feed, the author's posts or the post finds it.
+// Publish writes a new post. When it returns nil the post is in the log and will never be lost; unless Redis does not
+// take it, a read of the author's feed, the author's posts or the post finds it.
 func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, error) {
 	zone := &feeds.ReadZone{Zone: p.Layout.OfPost(post.ID)}
 	if err := p.try(ctx, zone); err != nil {
 		p.Log.Debug("redis is away; fan-out will write the post", "post", post.ID, "error", err)
 	}
 	at, err := p.Emitters.Post(ctx, freshet.PostEvent{Kind: freshet.PostCreated, Post: post})
-	if err != nil || zone.State.Token == "" {
+	if err != nil {
 		return at, err
+	}
+	if zone.State.Token == "" {
+		p.unwritten(post)
+		return at, nil
 	}
 	body, err := proto.Marshal(events.BodyOf(post))
 	if err != nil {
@@ -60,29 +66,40 @@ func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, e
 		err = p.try(ctx, &feeds.AppendOutbox{Author: post.Author, IDs: feeds.AppendID(nil, post.ID)})
 	}
 	if err != nil {
-		p.Log.Debug("redis is away; fan-out will write the post", "post", post.ID, "error", err)
+		p.unwritten(post)
+		p.Log.Debug("redis does not take a post; fan-out will write it", "post", post.ID, "error", err)
 	}
 	return at, nil
 }
 
+func (p *Publisher) unwritten(post freshet.Post) {
+	if p.Unwritten != nil {
+		p.Unwritten(post.Author, post.ID)
+	}
+}
+
 // Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted
-// already. The log is told first: a tombstone without a delete in the log would hide a post that is there.
+// already. The log is told first: a tombstone without a delete in the log would hide a post that is there. Only when
+// Redis has the tombstone is nothing shown any more, and only then does Delete return nil; one that fails with
+// ErrUnavailable may have happened, and is to be tried again.
 func (p *Publisher) Delete(ctx context.Context, id freshet.PostID) (at Position, found bool, err error) {
 	if p.Forget != nil {
 		defer p.Forget(id) // also of one that another process has deleted
 	}
 	author, state, err := p.authorOf(ctx, id)
-	if err != nil || state != postLives {
-		return Position{}, state == postDeleted, err
+	if err != nil || state == postUnknown || state == postHidden {
+		return Position{}, state == postHidden, err
 	}
-	at, err = p.Emitters.Post(ctx, freshet.PostEvent{
-		Kind: freshet.PostDeleted, Post: freshet.Post{ID: id, Author: author, DeletedAt: time.Now()},
-	})
-	if err != nil {
-		return Position{}, true, err
+	if state == postLives {
+		at, err = p.Emitters.Post(ctx, freshet.PostEvent{
+			Kind: freshet.PostDeleted, Post: freshet.Post{ID: id, Author: author, DeletedAt: time.Now()},
+		})
+		if err != nil {
+			return Position{}, true, err
+		}
 	}
 	if err := p.within(ctx, tombstoneGrace, &feeds.PutTombstone{Post: id}); err != nil {
-		p.Log.Warn("redis is away; fan-out will hide the post", "post", id, "error", err)
+		return Position{}, true, fmt.Errorf("hide post %s, whose delete is in the log: %w: %w", id, ErrUnavailable, err)
 	}
 	return at, true, nil
 }
@@ -92,7 +109,8 @@ type postState int
 const (
 	postUnknown postState = iota
 	postLives
-	postDeleted
+	postDeleted // as the post store has it
+	postHidden  // by its tombstone
 )
 
 // authorOf finds a post's author: in Redis, else in the post store. When Redis is away, a post that the store does not
@@ -101,7 +119,7 @@ func (p *Publisher) authorOf(ctx context.Context, id freshet.PostID) (freshet.Nu
 	read := &feeds.ReadBody{Post: id}
 	away := p.try(ctx, read)
 	if read.Deleted {
-		return 0, postDeleted, nil
+		return 0, postHidden, nil
 	}
 	var body events.Body
 	if len(read.Body) > 0 && proto.Unmarshal(read.Body, &body) == nil {

@@ -2,6 +2,7 @@ package views
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"google.golang.org/protobuf/proto"
@@ -22,7 +23,7 @@ const (
 type body struct {
 	state bodyState
 	post  freshet.Post
-	well  bool // the zone lacked nothing: a body that is unknown was never written there
+	well  bool // nothing was lacking: a body that is unknown was never written
 }
 
 // hydrate finds the posts of ids: in Redis, else among known, else in the post store; known may be nil. What the store
@@ -71,10 +72,13 @@ func (f *Feeds) hydrate(
 	if len(missing) == 0 {
 		return bodies, nil
 	}
-	stored := known
+	stored, away := known, false
 	if known == nil {
 		var err error
-		if stored, err = f.Store.Posts(ctx, missing); err != nil {
+		stored, err = f.Store.Posts(ctx, missing)
+		if away = errors.Is(err, freshet.ErrStoreAway); away {
+			reached.through = 0 // what it does not say is not known
+		} else if err != nil {
 			return nil, fmt.Errorf("read %d posts from the post store: %w", len(missing), err)
 		}
 	}
@@ -82,7 +86,7 @@ func (f *Feeds) hydrate(
 		if bodies[i].state != bodyUnknown {
 			continue
 		}
-		bodies[i].well = reads[i].State.Well()
+		bodies[i].well = reads[i].State.Well() && !away
 		post, found := stored[id]
 		switch {
 		case found && post.DeletedAt.IsZero():
@@ -123,7 +127,8 @@ func (f *Feeds) Post(ctx context.Context, id freshet.PostID) (freshet.Post, bool
 	}
 	switch {
 	case bodies[0].state == bodyUnknown && !bodies[0].well:
-		return freshet.Post{}, false, fmt.Errorf("look for post %s: redis is being recovered: %w", id, feeds.ErrAway)
+		return freshet.Post{}, false, fmt.Errorf("look for post %s, which may be where nothing can be read: %w", id,
+			feeds.ErrAway)
 	case bodies[0].state != bodyFound:
 		return freshet.Post{}, false, nil
 	}

@@ -2,6 +2,7 @@ package views
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -103,6 +104,10 @@ func (p *pager) stored(ctx context.Context, page *Page, reached reached) error {
 		more := false
 		for _, author := range p.authors {
 			list, err := p.Store.ByAuthor(ctx, author, before, p.limit)
+			if errors.Is(err, freshet.ErrStoreAway) {
+				page.Complete, page.Next = false, before
+				return nil
+			}
 			if err != nil {
 				return fmt.Errorf("read the posts of account %d from the post store: %w", author, err)
 			}

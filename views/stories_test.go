@@ -33,18 +33,20 @@ var begin = time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
 // stage is a Redis that can be stopped before any operation, rows as one API process sees them, and a post store.
 type stage struct {
 	*testing.T
-	now     time.Time
-	layout  feeds.Layout
-	model   *feedstest.Model
-	undo    []func()
-	before  func(feeds.Op) // called before each operation
-	rows    map[freshet.Number]*freshet.Following
-	pulled  views.Pulled
-	kept    *views.KeptOutboxes
-	store   *pebblestore.Store
-	flusher *feeds.Flusher
-	tokens  int
-	random  uint64
+	now       time.Time
+	layout    feeds.Layout
+	model     *feedstest.Model
+	undo      []func()
+	before    func(feeds.Op) // called before each operation
+	rows      map[freshet.Number]*freshet.Following
+	pulled    views.Pulled
+	kept      *views.KeptOutboxes
+	unwritten *views.Unwritten
+	away      bool // the post store
+	store     *pebblestore.Store
+	flusher   *feeds.Flusher
+	tokens    int
+	random    uint64
 }
 
 func newStage(t *testing.T) *stage {
@@ -52,6 +54,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{
 		T: t, now: begin, layout: feeds.Layout{Zones: 8, FeedLength: 50},
 		rows: map[freshet.Number]*freshet.Following{}, kept: views.NewKeptOutboxes(),
+		unwritten: views.NewUnwritten(),
 	}
 	s.pulled.AsOf = s.now
 	s.model = feedstest.NewModel(s.layout, func() time.Time { return s.now })
@@ -169,11 +172,34 @@ func (s *stage) ByNumber(n freshet.Number) (freshet.Account, bool, error) {
 	return freshet.Account{Number: n}, true, nil
 }
 
+// leaving is the post store, as long as it is there.
+type leaving struct {
+	posts.Store
+	*stage
+}
+
+func (l leaving) Posts(ctx context.Context, ids []freshet.PostID) (map[freshet.PostID]freshet.Post, error) {
+	if l.away {
+		return nil, freshet.ErrStoreAway
+	}
+	return l.Store.Posts(ctx, ids)
+}
+
+func (l leaving) ByAuthor(
+	ctx context.Context, author freshet.Number, before freshet.PostID, limit int,
+) ([]freshet.Post, error) {
+	if l.away {
+		return nil, freshet.ErrStoreAway
+	}
+	return l.Store.ByAuthor(ctx, author, before, limit)
+}
+
 func (s *stage) feed() views.Page {
 	s.Helper()
 	f := &views.Feeds{
-		Conn: s, Layout: s.layout, Store: s.store, Rows: s, Accounts: s, Partitions: 1, ProduceTimeout: time.Second,
-		Tiers: s, Kept: s.kept, PullSlack: freshet.PullSlack,
+		Conn: s, Layout: s.layout, Store: leaving{s.store, s}, Rows: s, Accounts: s,
+		Partitions: 1, ProduceTimeout: time.Second,
+		Tiers: s, Kept: s.kept, PullSlack: freshet.PullSlack, Unwritten: s.unwritten,
 		Now: func() time.Time { return s.now }, Pause: func(context.Context, time.Duration) {},
 		Random: func() uint64 { s.random++; return s.random },
 	}
@@ -239,6 +265,39 @@ func TestStoryAnIdleTopicTakenForEverythingIsApplied(t *testing.T) {
 	s.later(24 * time.Hour) // nothing has come of the follow in a day, and that means nothing
 	s.mustDeliver(1)
 	s.want(s.feed(), true, 1)
+}
+
+func TestStoryAnOwnPostThatRedisRefused(t *testing.T) {
+	s := newStage(t)
+	s.rows[reader] = follows(1, true, 1)
+	s.mustDeliver(1, reader)
+	for _, feed := range []string{"cold", "warm"} {
+		s.unwritten.Note(reader, s.id(2)) // Redis answers reads, and took no write
+		if page := s.feed(); page.Complete {
+			t.Errorf("a %s feed without the reader's own post says that it is complete", feed)
+		}
+	}
+	if err := s.Do(t.Context(), &feeds.AppendOutbox{Author: reader, IDs: feeds.AppendID(nil, s.id(2))}); err != nil {
+		t.Fatal(err)
+	}
+	s.feed() // sees that it is there
+	s.archived()
+	s.want(s.feed(), true, 1) // the body of 2 is nowhere: it never was
+}
+
+func TestStoryThePostStoreIsAway(t *testing.T) {
+	s := newStage(t)
+	s.rows[reader] = follows(1, true, 1)
+	s.mustDeliver(1, reader)
+	s.away = true
+	s.want(s.feed(), false, 1) // a cold feed: the older part of no outbox can be loaded
+	s.away = false
+	s.want(s.feed(), true, 1)
+	s.away = true
+	s.want(s.feed(), true, 1) // nothing is asked of the store
+	s.mustDeliver(2, reader)
+	s.model.Apply(&feeds.PutTombstone{Post: s.id(1)})
+	s.want(s.feed(), true, 2)
 }
 
 func TestStoryRedisRestartsBetweenTheDataAndItsWatermark(t *testing.T) {

@@ -60,7 +60,8 @@ lone role could not share it.`,
 	flags.StringSliceVar(&c.Redis, "redis", nil, "address of Redis, or several of a Redis Cluster; empty: start one here")
 	flags.StringSliceVar(&c.Cassandra, "cassandra", nil,
 		"addresses of Cassandra nodes, for the post store; empty: keep it on this machine's disk")
-	flags.Int16Var(&c.Replication, "replication", c.Replication, "replicas of each topic, and of the posts in Cassandra")
+	flags.Int16Var(&c.Replication, "replication", c.Replication, "replicas of each topic")
+	flags.IntVar(&c.StoreReplication, "store-replication", 0, "replicas of the posts in Cassandra; 0: as of the topics")
 	flags.IntVar(&c.MinInSync, "min-in-sync", c.MinInSync, "replicas that must have a record before it counts as written")
 	listenFlags(flags, &c)
 	layoutFlags(flags, &c)

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/redis/go-redis/v9"
 	"github.com/spf13/cobra"
 )
 
@@ -82,10 +83,19 @@ func rootCommand() *cobra.Command {
 		default:
 			return usage("--log-format %s: want text or json", format)
 		}
+		redis.SetLogger(redisLog{})
 		return nil
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), benchCommand(), loadCommand(),
 		versionCommand())
 	return root
+}
+
+// redisLog is for what go-redis says by itself, which whoever asked Redis is told as well.
+type redisLog struct{}
+
+// Printf implements the logger that go-redis wants.
+func (redisLog) Printf(ctx context.Context, format string, v ...any) {
+	slog.DebugContext(ctx, "go-redis: "+fmt.Sprintf(format, v...))
 }

@@ -178,14 +178,15 @@ func (a *App) api() error {
 	reader := &views.Feeds{
 		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: store, Rows: rows, Accounts: accounts,
 		Tiers: tiers, Kept: views.NewKeptOutboxes(), PullSlack: freshet.PullSlack,
-		Recent: views.NewRecent(time.Now), Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
+		Recent: views.NewRecent(time.Now), Unwritten: views.NewUnwritten(),
+		Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
 		Now: time.Now, Random: rand.Uint64, Pause: pause,
 	}
 	c := api.Config{
 		Accounts: accounts, Stats: stats, Following: rows, Followers: a.servers.store, Feeds: reader, Posts: reader,
 		Publisher: &emitters.Publisher{
 			Emitters: writers, Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store,
-			Forget: reader.Recent.Forget, Log: a.log,
+			Forget: reader.Recent.Forget, Unwritten: reader.Unwritten.Note, Log: a.log,
 		},
 		Emitters: writers, CursorKey: a.servers.key, Log: a.log,
 	}

@@ -1,6 +1,7 @@
 package app
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -94,7 +95,8 @@ func openStore(ctx context.Context, c config.Config, dir string, log *slog.Logge
 		return pebblestore.Open(filepath.Join(dir, "posts"), pebblestore.Options{Log: log})
 	}
 	return cassandrastore.Open(ctx, cassandrastore.Options{
-		Addrs: c.Cassandra, Keyspace: c.Keyspace(), Replication: int(c.Replication), Log: log,
+		Addrs: c.Cassandra, Keyspace: c.Keyspace(), Replication: cmp.Or(c.StoreReplication, int(c.Replication)),
+		Log: log,
 	})
 }
 

@@ -75,10 +75,11 @@ type Config struct {
 	// Partitions of each keyed topic: a power of two, fixed for the life of the deployment. 8 suit one machine, 128 a
 	// cluster that grows.
 	Partitions int32
-	// Replication and MinInSync of each topic on servers that were not started here. Replication is that of the post store
-	// in Cassandra, too.
+	// Replication and MinInSync of each topic on servers that were not started here.
 	Replication int16
 	MinInSync   int
+	// StoreReplication is how many nodes of Cassandra keep each post; 0: as many as brokers keep each record.
+	StoreReplication int
 	// Zones in Redis: fixed for the life of the deployment. Every second a few bytes are written to each.
 	Zones int
 	// FeedLength is how many posts a cached feed holds.
@@ -173,6 +174,10 @@ func (c Config) Validate() error {
 	if c.Replication < 1 || c.MinInSync < 1 || c.MinInSync > int(c.Replication) {
 		return fmt.Errorf("--replication %d and --min-in-sync %d: want at least 1, and no more in sync than there are",
 			c.Replication, c.MinInSync)
+	}
+	if c.StoreReplication < 0 {
+		return fmt.Errorf("--store-replication %d: want a number of nodes, or 0 for that of --replication",
+			c.StoreReplication)
 	}
 	if strings.ContainsAny(c.Prefix, " \t\n/:") || len(c.Prefix) > 100 {
 		return fmt.Errorf("--prefix %q: want letters, digits, '.', '_' or '-'", c.Prefix)

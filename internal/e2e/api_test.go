@@ -25,6 +25,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+	again  bool // the request had been answered "not now"
 }
 
 func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, bytes.TrimSpace(a.body)) }
@@ -54,7 +55,7 @@ func request(client *http.Client, method, address string, body any) (answer, err
 	if err := errors.Join(err, response.Body.Close()); err != nil {
 		return answer{}, err
 	}
-	return answer{response.StatusCode, response.Header, data}, nil
+	return answer{status: response.StatusCode, header: response.Header, body: data}, nil
 }
 
 // item is a post or an account of a list.

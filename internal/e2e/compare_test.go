@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -50,34 +51,58 @@ func (r *run) behind(ends map[partition]int64) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	want := map[string]bool{
-		"freshet.archive": true, "freshet.directory": true, "freshet.fanout": true, "freshet.following": true,
+	claimed := map[string]map[partition]bool{
+		"freshet.archive": {}, "freshet.directory": {}, "freshet.fanout": {}, "freshet.following": {},
 	}
 	for _, g := range groups {
-		if len(g.Claims) > 0 {
-			delete(want, g.Group)
-		}
 		for _, c := range g.Claims {
 			end, known := ends[partition{c.Topic, c.Partition}]
 			if !known || c.Committed < end || c.Lag != 0 || c.InFlight != 0 {
 				return fmt.Sprintf("%s at %s/%d: %d of %d", g.Group, c.Topic, c.Partition, c.Committed, end), nil
 			}
+			claimed[g.Group][partition{c.Topic, c.Partition}] = true
 		}
 	}
-	if len(want) > 0 {
-		return fmt.Sprintf("no claims of %v", want), nil
+	for group, claims := range claimed {
+		if missing := unclaimed(claims, ends); missing != "" {
+			return fmt.Sprintf("%s: nobody has %s", group, missing), nil
+		}
 	}
 	return "", nil
 }
 
-func (r *run) groups() ([]admin.Group, error) {
-	a, err := request(r.http, http.MethodGet, r.proc.admin+admin.GroupsPath, nil)
-	if err != nil {
-		return nil, err
+// unclaimed names a partition of the claims' topics that is not among them.
+func unclaimed(claims map[partition]bool, ends map[partition]int64) string {
+	topics := map[string]bool{}
+	for c := range claims {
+		topics[c.topic] = true
 	}
-	var groups []admin.Group
-	err = json.Unmarshal(a.body, &groups)
-	return groups, err
+	if len(topics) == 0 {
+		return "any partition"
+	}
+	for p := range ends {
+		if topics[p.topic] && !claims[p] {
+			return fmt.Sprintf("%s/%d", p.topic, p.id)
+		}
+	}
+	return ""
+}
+
+// groups are the claims of every process.
+func (r *run) groups() ([]admin.Group, error) {
+	var all []admin.Group
+	for _, p := range append([]*process{r.proc}, r.others...) {
+		a, err := request(r.http, http.MethodGet, p.admin+admin.GroupsPath, nil)
+		if err != nil {
+			return nil, err
+		}
+		var groups []admin.Group
+		if err := json.Unmarshal(a.body, &groups); err != nil {
+			return nil, err
+		}
+		all = append(all, groups...)
+	}
+	return all, nil
 }
 
 // topicLog looks at the child's Kafka.
@@ -88,7 +113,7 @@ type topicLog struct {
 
 func openLog(t *testing.T, p *process, options ...kgo.Opt) topicLog {
 	t.Helper()
-	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(p.kafka))...)
+	client, err := kgo.NewClient(append(options, kgo.SeedBrokers(strings.Split(p.kafka, ",")...))...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,6 +19,8 @@
 //	losses_test.go       deletes that Redis has forgotten
 //	command_test.go      what somebody who types the command sees
 //	poison_test.go       records that nobody can read
+//	deployment_real_test.go   every role as a process of its own, on real servers (build tag real)
+//	faults_real_test.go       processes, brokers, Redis and Cassandra that are killed, stand still, or refuse
 //
 // Three variables of the environment: FRESHET_E2E_SEED repeats the operations of a run (their order among clients stays
 // the scheduler's), FRESHET_E2E_ROUNDS is how often the random tests go through their faults, and FRESHET_E2E_RACE=1

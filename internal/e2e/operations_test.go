@@ -45,11 +45,16 @@ func (c *client) post() error {
 	c.count++
 	text := fmt.Sprintf("%s-%d by %s", c.name, c.count, author.ID)
 	c.ledger.sending(text, author)
-	a, err := c.expect(http.StatusCreated, http.MethodPost, "/posts", map[string]string{"author": author.ID, "text": text})
-	if errors.Is(err, errLost) {
+	broken := c.broken.Load()
+	a, err := c.ask(http.MethodPost, "/posts", map[string]string{"author": author.ID, "text": text}, false)
+	refused := broken && a.status == http.StatusServiceUnavailable // and may be in the log for all that
+	if errors.Is(err, errLost) || refused {
 		c.ledger.lose(lost{post: text})
 	}
-	if err != nil {
+	if refused {
+		c.run.count("refused post")
+	}
+	if err != nil || refused {
 		return err
 	}
 	var made item

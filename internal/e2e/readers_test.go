@@ -47,12 +47,12 @@ func (rs *readers) end() {
 func (r *run) readSome(rs *readers, reader *Account, limit, pages int) bool {
 	cursor, before := "", uint64(0)
 	for range pages {
-		asked, ready, begun := r.ledger.clock(), r.proc.ready.Load(), time.Now()
+		asked, ready, begun := r.ledger.clock(), r.proc.ready.Load() && !r.broken.Load(), time.Now()
 		feed := "/v1/accounts/" + reader.ID + "/feed"
 		path := r.proc.url() + feed
 		p, a, err := getPage(r.http, path, limit, cursor)
 		switch {
-		case err != nil && (!ready || r.proc.killed.Load()):
+		case err != nil && (!r.proc.ready.Load() || r.proc.killed.Load()):
 			return !r.proc.killed.Load()
 		case err != nil:
 			r.t.Errorf("GET %s: %v", path, err)

@@ -21,7 +21,15 @@ type run struct {
 	seed   uint64
 	http   *http.Client
 	ledger *ledger
-	proc   *process
+	proc   *process // with the API
+	others []*process
+	// restart starts proc again on its data; launch does if it is nil.
+	restart func() *process
+
+	// broken is set while servers are away on purpose. Then any request may be answered 503, and what was asked may have
+	// happened or not.
+	broken atomic.Bool
+	enough atomic.Bool // clients stop after the operation that they are at
 
 	// Operations on accounts hold life for reading; closing an account, or registering its id again, holds it alone, so
 	// that everybody knows whom an id means. Those on a pair of accounts hold the pair's lock, so that the order of its
@@ -71,6 +79,15 @@ func (r *run) count(kind string) {
 	n, _ := r.kinds.LoadOrStore(kind, new(atomic.Int64))
 	n.(*atomic.Int64).Add(1)
 	r.operations.Add(1)
+}
+
+// counted is how many operations of a kind were answered.
+func (r *run) counted(kind string) int64 {
+	n, ok := r.kinds.Load(kind)
+	if !ok {
+		return 0
+	}
+	return n.(*atomic.Int64).Load()
 }
 
 func (r *run) pair(a, b *Account) *sync.Mutex {
@@ -143,7 +160,11 @@ func (r *run) ended(
 	readers.end()
 	r.tell(name, before, time.Since(begun), readers)
 
-	r.proc = launch(r.t, r.proc.listen, flags...)
+	if r.restart != nil {
+		r.proc = r.restart()
+	} else {
+		r.proc = launch(r.t, r.proc.listen, flags...)
+	}
 	readers = r.read(2, uint64(before)<<16+8)
 	r.proc.awaitReady()
 	took := time.Since(r.proc.begun)

@@ -52,6 +52,8 @@ type AuthorPosts interface {
 //
 // An outbox that cannot be read is a loss: the store may not have reached what it held. It cannot be left to heal by
 // being loaded anew, for then it would count as whole. So its zone's life ends, and the answer is what the store has.
+//
+// While the store is away, an outbox that has to be loaded answers what Redis has, as one of a lost zone does.
 func (l Layout) ReadOutboxes(
 	ctx context.Context, conn Conn, store AuthorPosts, authors []freshet.Number,
 ) ([]Outbox, error) {
@@ -77,8 +79,12 @@ func (l Layout) ReadOutboxes(
 			read.State = ZoneState{} // as it is from now on, or was, or as good as
 		}
 		if !loaded {
-			ids, err = l.loadOutbox(ctx, conn, store, read, ids)
-			if err != nil {
+			switch whole, err := l.loadOutbox(ctx, conn, store, read, ids); {
+			case err == nil:
+				ids = whole
+			case errors.Is(err, freshet.ErrStoreAway):
+				read.State = ZoneState{}
+			default:
 				return nil, err
 			}
 		}

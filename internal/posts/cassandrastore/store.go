@@ -31,6 +31,8 @@ import (
 
 	"github.com/gocql/gocql"
 
+	"freshet"
+
 	"freshet/internal/posts"
 )
 
@@ -184,6 +186,9 @@ func (s *Store) Close() error {
 	return nil
 }
 
+// badRequest is the lowest of the codes by which Cassandra says that a statement is wrong, and not the server.
+const badRequest = 0x2000
+
 // fail says what was attempted, where, and what may help.
 func (s *Store) fail(what string, err error) error {
 	hint := ""
@@ -196,6 +201,10 @@ func (s *Store) fail(what string, err error) error {
 		hint = "; is it up?"
 	case errors.Is(err, gocql.ErrTimeoutNoResponse):
 		hint = "; it is overloaded, or cannot be reached"
+	}
+	var request gocql.RequestError
+	if !errors.As(err, &request) || request.Code() < badRequest {
+		err = fmt.Errorf("%w: %w", freshet.ErrStoreAway, err)
 	}
 	return fmt.Errorf("%s: %s: %w%s", s.where, what, err, hint)
 }
