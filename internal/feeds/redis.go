@@ -12,8 +12,6 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"freshet"
 )
 
 // BodyLife is how long bodies and tombstones stay in Redis. The archive group may not lag longer.
@@ -288,14 +286,7 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 		return queueScript(ctx, pipe, swapFeedScript, []string{zone.tokenKey(), zone.feedsKey(op.Block)},
 			[]any{op.Token, op.Generation, op.Next, slotField(op.Slot), op.Value}, &op.OK)
 	case *Compact:
-		args := []any{op.Token, op.Generation, op.Next, op.Log}
-		for slot := range byte(freshet.SlotsPerBlock) {
-			if value, changed := op.Feeds[slot]; changed {
-				args = append(args, slotField(slot), value)
-			}
-		}
-		keys := []string{zone.tokenKey(), zone.feedsKey(op.Block), zone.logKey(op.Block)}
-		return queueScript(ctx, pipe, compactScript, keys, args, &op.OK)
+		return queueCompact(ctx, pipe, zone, op)
 	}
 	return func() error { return fmt.Errorf("unknown operation %T", op) }
 }
@@ -336,6 +327,30 @@ func queueAppend(ctx context.Context, pipe redis.Pipeliner, key string, value []
 		*length = n
 		return err
 	}
+}
+
+// stagedLife is how long the parts of a compaction wait for its script, which follows in the same pipeline.
+const stagedLife = time.Minute
+
+func queueCompact(ctx context.Context, pipe redis.Pipeliner, zone Zone, op *Compact) func() error {
+	feeds, log := zone.stagedKey("feeds", op.Next), zone.stagedKey("log", op.Next)
+	if len(op.Log) > 0 {
+		pipe.Set(ctx, log, op.Log, stagedLife)
+	}
+	fields := 0
+	if op.Feeds != nil {
+		fields = 1 + len(op.Feeds)
+		args := make([]any, 0, 2+2*fields)
+		args = append(args, "HSET", feeds, "g", op.Next)
+		for slot, value := range op.Feeds {
+			args = append(args, slotField(slot), value)
+		}
+		pipe.Do(ctx, args...)
+		pipe.PExpire(ctx, feeds, stagedLife)
+	}
+	keys := []string{zone.tokenKey(), zone.feedsKey(op.Block), zone.logKey(op.Block), feeds, log}
+	args := []any{op.Token, op.Generation, len(op.Log), fields}
+	return queueScript(ctx, pipe, compactScript, keys, args, &op.OK)
 }
 
 func queueState(ctx context.Context, pipe redis.Pipeliner, zone Zone, state *ZoneState) func() error {

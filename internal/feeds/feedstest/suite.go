@@ -125,13 +125,16 @@ func (c *comparison) draw() feeds.Op {
 			Next: c.next(), Value: c.value(),
 		}
 	}
-	changed := map[byte][]byte{}
-	for c.rng.IntN(3) > 0 {
-		changed[byte(c.rng.IntN(4))] = c.value()
+	var next map[byte][]byte
+	if c.rng.IntN(4) > 0 {
+		next = map[byte][]byte{}
+	}
+	for next != nil && c.rng.IntN(3) > 0 {
+		next[byte(c.rng.IntN(4))] = c.bytes(20)
 	}
 	return &feeds.Compact{
 		Block: number, Token: c.token(c.layout.OfBlock(number)), Generation: c.generation(), Next: c.next(),
-		Log: c.recent(c.logs), Feeds: changed,
+		Log: c.recent(c.logs), Feeds: next,
 	}
 }
 
