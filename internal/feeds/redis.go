@@ -60,7 +60,9 @@ var ErrEvicts = errors.New("redis may evict keys")
 type Redis struct {
 	client redis.UniversalClient
 	layout Layout
-	gather *gather // nil for a cluster: there, those who ask one node would wait for the others
+	// Both are nil for a cluster: there, those who ask one node would wait for the others, and keys have to be looked for.
+	gather *gather
+	wires  *wires
 }
 
 // Connect prepares Redis at the addresses: more than one are a cluster. It refuses a server whose maxmemory-policy is
@@ -90,8 +92,9 @@ func newRedis(layout Layout, addresses []string) *Redis {
 		PipelineReadBufferSize:  256 << 10,
 		PipelineWriteBufferSize: 256 << 10,
 	})}
-	if _, cluster := r.client.(*redis.ClusterClient); !cluster {
-		r.gather = &gather{client: r.client}
+	if client, single := r.client.(*redis.Client); single {
+		r.gather = &gather{client: client}
+		r.wires = &wires{client: client, layout: layout}
 	}
 	return r
 }
@@ -100,6 +103,7 @@ func newRedis(layout Layout, addresses []string) *Redis {
 func (r *Redis) Close() error {
 	if r.gather != nil {
 		r.gather.close()
+		r.wires.close()
 	}
 	return r.client.Close()
 }
@@ -154,31 +158,36 @@ func (r *Redis) loadScripts(ctx context.Context) error {
 // Do implements Conn. Commands that a restarted server does not know are taught to it again, and the error is returned
 // all the same.
 func (r *Redis) Do(ctx context.Context, ops ...Op) error {
-	pipe := r.client.Pipeline()
-	appends := r.appends(ops)
-	answers := make([]func() error, 0, len(ops)-len(appends.names)+1)
-	for _, op := range ops {
-		if log, ok := op.(*AppendLog); ok {
-			appends.queue(ctx, pipe, log)
-		} else {
-			answers = append(answers, r.queue(ctx, pipe, op))
+	var err error
+	if r.wires != nil && onWire(ops) {
+		err = r.wires.do(ctx, ops)
+	} else {
+		err = r.pipeline(ctx, ops)
+	}
+	if err == nil {
+		return nil
+	}
+	if redis.HasErrorPrefix(err, "NOSCRIPT") {
+		if again := r.loadScripts(ctx); again != nil {
+			err = errors.Join(err, again)
 		}
 	}
-	answers = append(answers, appends.answer)
+	return fmt.Errorf("%w: %w", ErrAway, err)
+}
+
+func (r *Redis) pipeline(ctx context.Context, ops []Op) error {
+	pipe := r.client.Pipeline()
+	answers := make([]func() error, len(ops))
+	for i, op := range ops {
+		answers[i] = r.queue(ctx, pipe, op)
+	}
 	if err := r.exec(ctx, pipe); err != nil {
-		return fmt.Errorf("%w: %w", ErrAway, err)
+		return err
 	}
 	for _, answer := range answers {
-		err := answer()
-		if err == nil {
-			continue
+		if err := answer(); err != nil {
+			return err
 		}
-		if redis.HasErrorPrefix(err, "NOSCRIPT") {
-			if again := r.loadScripts(ctx); again != nil {
-				err = errors.Join(err, again)
-			}
-		}
-		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
 	return nil
 }
@@ -189,60 +198,6 @@ func (r *Redis) exec(ctx context.Context, pipe redis.Pipeliner) error {
 		return r.gather.do(ctx, commands)
 	}
 	_, _ = pipe.Exec(ctx) // the error of the first command that failed; nil replies are no failures
-	return nil
-}
-
-// appends are the AppendLogs of a pipeline. There are tens of thousands in a flush, so what they need is allocated
-// together.
-type appends struct {
-	names    []string
-	args     []any
-	ops      []*AppendLog
-	commands []*redis.IntCmd
-}
-
-func (r *Redis) appends(ops []Op) *appends {
-	var names []byte
-	var ends []int
-	for _, op := range ops {
-		if log, ok := op.(*AppendLog); ok {
-			names = r.layout.OfBlock(log.Block).appendNumbered(names, "log", log.Block)
-			ends = append(ends, len(names))
-		}
-	}
-	a := &appends{
-		names: make([]string, len(ends)), args: make([]any, 0, 3*len(ends)),
-		ops: make([]*AppendLog, 0, len(ends)), commands: make([]*redis.IntCmd, 0, len(ends)),
-	}
-	all, begin := string(names), 0
-	for i, end := range ends {
-		a.names[i] = all[begin:end]
-		begin = end
-	}
-	return a
-}
-
-// entriesOf is the value that an AppendLog appends, as go-redis writes it: a slice would be copied.
-type entriesOf AppendLog
-
-// MarshalBinary implements encoding.BinaryMarshaler.
-func (e *entriesOf) MarshalBinary() ([]byte, error) { return e.Entries, nil }
-
-func (a *appends) queue(ctx context.Context, pipe redis.Pipeliner, op *AppendLog) {
-	begin := len(a.args)
-	a.args = append(a.args, "append", &a.names[len(a.ops)], (*entriesOf)(op))
-	command := redis.NewIntCmd(ctx, a.args[begin:len(a.args):len(a.args)]...)
-	a.ops, a.commands = append(a.ops, op), append(a.commands, command)
-	_ = pipe.Process(ctx, command) // queueing has no errors
-}
-
-func (a *appends) answer() error {
-	for i, command := range a.commands {
-		if err := command.Err(); err != nil {
-			return err
-		}
-		a.ops[i].Length = command.Val()
-	}
 	return nil
 }
 
@@ -261,15 +216,16 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 		args := appendInputs([]any{op.Old, op.New, op.Counter, int(counterLife.Seconds()), len(op.Ends)}, op.Ends)
 		return queueScript(ctx, pipe, recoverScript, zoneKeys(zone, op.Writer), appendInputs(args, op.Marks), &op.OK)
 	case *PutBody:
-		value := append([]byte("B"+strconv.FormatInt(op.Offset, 10)+":"), op.Body...)
 		return queueScript(ctx, pipe, putBodyScript, []string{zone.tokenKey(), zone.postKey(op.Post)},
-			[]any{op.Token, op.Offset, value, int(BodyLife.Seconds()), op.Replace}, &op.OK)
+			[]any{op.Token, op.Offset, bodyValue(op), int(BodyLife.Seconds()), op.Replace}, &op.OK)
 	case *PutTombstone:
 		return pipe.Set(ctx, zone.postKey(op.Post), "T", BodyLife).Err
 	case *ReadBody:
 		return queueReadBody(ctx, pipe, zone, op)
 	case *AppendOutbox:
 		return queueAppend(ctx, pipe, zone.outboxKey(op.Author), op.IDs, &op.Length)
+	case *AppendLog:
+		return queueAppend(ctx, pipe, zone.logKey(op.Block), op.Entries, &op.Length)
 	case *ReadOutbox:
 		value := pipe.Get(ctx, zone.outboxKey(op.Author))
 		state := queueState(ctx, pipe, zone, &op.State)
@@ -293,6 +249,13 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 
 func zoneKeys(zone Zone, writer string) []string {
 	return []string{zone.tokenKey(), zone.marksKey(), zone.recoveringKey(), zone.writerKey(writer)}
+}
+
+// bodyValue is a body as Redis keeps it.
+func bodyValue(op *PutBody) []byte {
+	value := make([]byte, 0, len(op.Body)+24)
+	value = append(strconv.AppendInt(append(value, 'B'), op.Offset, 10), ':')
+	return append(value, op.Body...)
 }
 
 func slotField(slot byte) string { return strconv.Itoa(int(slot)) }

@@ -28,6 +28,9 @@ func Compare(t *testing.T, seed uint64, steps int, layout feeds.Layout, a, b fee
 		for c.rng.IntN(3) == 0 {
 			ops = append(ops, c.draw())
 		}
+		if c.rng.IntN(40) == 0 {
+			ops = c.flush()
+		}
 		c.both(ops...)
 		switch {
 		case step%500 == 499 || step == steps-1:
@@ -136,6 +139,18 @@ func (c *comparison) draw() feeds.Op {
 		Block: number, Token: c.token(c.layout.OfBlock(number)), Generation: c.generation(), Next: c.next(),
 		Log: c.recent(c.logs), Feeds: next,
 	}
+}
+
+// flush is what only writes, and much of it.
+func (c *comparison) flush() []feeds.Op {
+	var ops []feeds.Op
+	for len(ops) < 150 {
+		switch op := c.draw().(type) {
+		case *feeds.AppendLog, *feeds.AppendOutbox, *feeds.PutBody, *feeds.PutTombstone, *feeds.Advance:
+			ops = append(ops, op)
+		}
+	}
+	return ops
 }
 
 // token is the zone's, now and then another one.
