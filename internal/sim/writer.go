@@ -298,9 +298,6 @@ func (wr *writer) compact(c *coro) {
 		if found.Dropped > 0 {
 			w.count("compaction: entries of cold accounts dropped")
 		}
-		if found.Cold > 0 {
-			w.count("compaction: a feed made cold")
-		}
 		if found.Corrupt != nil {
 			w.count("compaction: a corrupt value healed")
 		}
