@@ -84,6 +84,11 @@ func layoutFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.IntVar(&c.PageSize, "page-size", c.PageSize, "followers that a page of a follower tree holds")
 	flags.Int64Var(&c.PullAbove, "pull-above", c.PullAbove,
 		"followers above which an author's posts are read from its outbox instead of delivered; 0: never")
+	flags.IntVar(&c.LogLimit, "log-limit", c.LogLimit,
+		"bytes of a block's log in Redis from which on it is merged into feeds")
+	flags.IntVar(&c.FlushEntries, "flush-entries", c.FlushEntries, "feed entries that may wait for a flush to Redis")
+	flags.IntVar(&c.FlushBytes, "flush-bytes", c.FlushBytes, "bytes that may wait for a flush to Redis")
+	flags.IntVar(&c.ColdAfter, "cold-after", c.ColdAfter, "days that a feed is kept in Redis without being read")
 }
 
 // serve runs a process until a signal ends it.

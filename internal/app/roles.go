@@ -15,6 +15,7 @@ import (
 	"freshet/api"
 	"freshet/emitters"
 	"freshet/internal/config"
+	"freshet/internal/feeds"
 	"freshet/internal/kafka"
 	"freshet/internal/posts"
 	"freshet/internal/tables"
@@ -126,6 +127,9 @@ func (a *App) fanout() error {
 		Brokers: a.servers.brokers, Names: a.cfg.Names(), Conn: a.servers.conn, Layout: a.cfg.Layout(),
 		Store: a.servers.store, Tree: fanout.Tree{PageSize: a.cfg.PageSize, PullAbove: uint64(a.cfg.PullAbove)},
 		Settings: kafka.ProcessorSettings{Logger: a.log}, Tables: a.servers.tables, Partitions: a.cfg.Partitions,
+		Writer: feeds.WriterConfig{
+			MaxEntries: a.cfg.FlushEntries, MaxBytes: a.cfg.FlushBytes, LogLimit: a.cfg.LogLimit, ColdAfter: a.cfg.ColdAfter,
+		},
 		Logger: a.log, Health: a.health,
 	})
 	if err != nil {

@@ -89,6 +89,14 @@ type Config struct {
 	// PullAbove is how many followers an author may have before its posts are no longer delivered to each of them but read
 	// from its outbox by whoever reads a feed; 0: they are always delivered. It may be changed at any time.
 	PullAbove int64
+	// LogLimit is the length in bytes from which on a block's log is merged into its feeds. Longer logs are merged more
+	// rarely, but readers fetch them, and they take memory.
+	LogLimit int
+	// FlushEntries and FlushBytes bound what waits in a process for the next flush to Redis; past one of them the posts
+	// wait in Kafka. An entry takes up to 64 bytes of memory.
+	FlushEntries, FlushBytes int
+	// ColdAfter is how many days a feed is kept in Redis without being read; the next read builds it anew.
+	ColdAfter int
 }
 
 // Addresses on which a process listens, and which tools talk to, unless they are told otherwise.
@@ -117,7 +125,11 @@ func Default() Config {
 		PageSize:   1024,
 		// Each further follower costs a delivery of every post, and each followed author that is pulled an outbox of every
 		// read of a feed; an outbox that so many read is nearly always in the process.
-		PullAbove: 10_000,
+		PullAbove:    10_000,
+		LogLimit:     feeds.DefaultLogLimit,
+		FlushEntries: feeds.DefaultMaxEntries,
+		FlushBytes:   feeds.DefaultMaxBytes,
+		ColdAfter:    feeds.DefaultColdAfter,
 	}
 }
 
@@ -171,6 +183,9 @@ func (c Config) Validate() error {
 	if c.PullAbove < 0 {
 		return fmt.Errorf("--pull-above %d: want a number of followers, or 0 to deliver every post", c.PullAbove)
 	}
+	if err := c.validateWriter(); err != nil {
+		return err
+	}
 	if c.Replication < 1 || c.MinInSync < 1 || c.MinInSync > int(c.Replication) {
 		return fmt.Errorf("--replication %d and --min-in-sync %d: want at least 1, and no more in sync than there are",
 			c.Replication, c.MinInSync)
@@ -187,6 +202,26 @@ func (c Config) Validate() error {
 			"is the keyspace, which must be the deployment's own", c.Prefix)
 	}
 	return c.validateAlone()
+}
+
+// validateWriter refuses what the feed writer cannot work with. There is no 0 for "never": feeds that nobody reads
+// would fill Redis.
+func (c Config) validateWriter() error {
+	for _, setting := range []struct {
+		flag               string
+		value, least, most int
+		unit               string
+	}{
+		{"--log-limit", c.LogLimit, 1 << 10, 16 << 20, "bytes"},
+		{"--flush-entries", c.FlushEntries, 1, 64 << 20, "entries"},
+		{"--flush-bytes", c.FlushBytes, 1, 1 << 30, "bytes"},
+		{"--cold-after", c.ColdAfter, 1, 10_000, "days"},
+	} {
+		if setting.value < setting.least || setting.value > setting.most {
+			return fmt.Errorf("%s %d: want %d to %d %s", setting.flag, setting.value, setting.least, setting.most, setting.unit)
+		}
+	}
+	return nil
 }
 
 // keyspacePrefix makes one keyspace of each prefix, and never the same of two.

@@ -66,6 +66,24 @@ func TestPullAbove(t *testing.T) {
 	}
 }
 
+func TestWriterSettings(t *testing.T) {
+	set := map[string]func(c *Config, value int){
+		"--log-limit":     func(c *Config, value int) { c.LogLimit = value },
+		"--flush-entries": func(c *Config, value int) { c.FlushEntries = value },
+		"--flush-bytes":   func(c *Config, value int) { c.FlushBytes = value },
+		"--cold-after":    func(c *Config, value int) { c.ColdAfter = value },
+	}
+	for flag, set := range set {
+		for value, ok := range map[int]bool{-1: false, 0: false, 2000: true, 1 << 31: false} {
+			c := Default()
+			set(&c, value)
+			if err := c.Validate(); (err == nil) != ok || err != nil && !strings.Contains(err.Error(), flag) {
+				t.Errorf("%s %d: %v", flag, value, err)
+			}
+		}
+	}
+}
+
 func TestKeyspace(t *testing.T) {
 	for prefix, want := range map[string]string{
 		"freshet.": "freshet", "blue_2.": "blue_2",

@@ -31,6 +31,7 @@ type Batch struct {
 	sorted []entry // as long as entries, for the sort
 	values []byte  // the entries as Redis gets them
 	logs   []AppendLog
+	ops    []Op
 	ready  bool // logs are those of entries
 }
 
@@ -77,11 +78,19 @@ func (b *Batch) Add(d Delivery) {
 		b.outboxes = append(b.outboxes, outbox)
 	}
 	outbox.IDs = AppendID(outbox.IDs, d.Post)
+	b.grow(len(d.Followers))
 	for _, follower := range d.Followers {
 		b.entries = append(b.entries, entry{follower, d.Post})
 	}
 	b.ready = false
 	b.bytes += idSize + entrySize*len(d.Followers)
+}
+
+// grow makes room for more entries, fourfold: each time all that are there move, into memory that was never touched.
+func (b *Batch) grow(more int) {
+	if need := len(b.entries) + more; need > cap(b.entries) {
+		b.entries = append(make([]entry, 0, max(need, 4*cap(b.entries))), b.entries...)
+	}
 }
 
 // Empty says that there is nothing to write.
@@ -111,11 +120,11 @@ func (b *Batch) first() []Op {
 // second is the feed entries: those of a block together, in the order of Add.
 func (b *Batch) second() []Op {
 	b.group()
-	ops := make([]Op, len(b.logs), len(b.logs)+len(b.logs)/8)
+	b.ops = b.ops[:0]
 	for i := range b.logs {
-		ops[i] = &b.logs[i]
+		b.ops = append(b.ops, &b.logs[i])
 	}
-	return ops
+	return b.ops
 }
 
 func (b *Batch) group() {

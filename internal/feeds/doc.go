@@ -12,6 +12,7 @@
 //	{z}:log:<block>         string   entries of 9 bytes: slot, post id (8 bytes, high first); appended only
 //	{z}:feeds:<block>       hash     slot → feed; "g" → generation, drawn anew with each change of the hash
 //	{z}:outbox:<author>     string   8 bytes of 0xff if the older part was loaded from the store; post ids of 8 bytes
+//	{z}:staged:<part>:<gen> log, feeds of a compaction that is about to be carried out; expires after a minute
 //	{z}:post:<id>           string   "B<offset in posts>:" and an events.Body, or "T": deleted; expires after two days
 //
 // A block is 32 accounts with neighbouring numbers: block = number / 32, slot = number mod 32. A feed is
@@ -26,10 +27,14 @@
 //
 //	layout.go      zones and keys
 //	ids.go         post ids in values          header.go      a feed's value
-//	ops.go         the operations on Redis     redis.go       carried out by go-redis, with scripts/*.lua
+//	ops.go         the operations on Redis
+//	redis.go       carried out: connecting     commands.go    by go-redis, with scripts/*.lua
+//	gather.go      small ones together         wire.go        a flush, by a connection of its own
 //	batch.go       what a flush writes         flusher.go     writing it, and noticing what Redis loses
 //	recovery.go    what was lost, and how far to go back
 //	compaction.go  logs into feeds             outbox.go      an author's newest posts
-//	writer.go      the writer of a process: two batches, flushing, notes
-//	upkeep.go      compaction and trimming beside it
+//	writer.go      the writer of a process     waiters.go     who waits for it
+//	flush.go       one batch is flushed while the other fills
+//	mend.go        until Redis can be written again
+//	note.go        watermarks                  upkeep.go      compaction and trimming beside it
 package feeds

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 )
 
@@ -22,6 +21,7 @@ type Flusher struct {
 	layout   Layout
 	writer   string
 	newToken func() string
+	touched  []bool // by zone, for guarded
 
 	mu      sync.RWMutex // guards known for Token
 	known   []Known
@@ -32,7 +32,10 @@ type Flusher struct {
 // NewFlusher makes a flusher for a writer of that name, which no other process ever has. newToken makes a name for a
 // zone's next life, never the same twice.
 func NewFlusher(conn Conn, layout Layout, writer string, newToken func() string) *Flusher {
-	return &Flusher{conn: conn, layout: layout, writer: writer, newToken: newToken, known: make([]Known, layout.Zones)}
+	return &Flusher{
+		conn: conn, layout: layout, writer: writer, newToken: newToken,
+		touched: make([]bool, layout.Zones), known: make([]Known, layout.Zones),
+	}
 }
 
 // Token is the zone's token as this writer knows it, empty before Recover has run. It may be called from any goroutine.
@@ -52,13 +55,18 @@ type Flushed struct {
 // finds a post missing in a feed finds it in the outbox, and whoever finds it in a feed finds its body. After an error
 // the batch may have been written in part, and is to be flushed whole again after Recover.
 func (f *Flusher) Flush(ctx context.Context, b *Batch) (Flushed, error) {
-	for _, ops := range [][]Op{b.first(), b.second()} {
-		if len(ops) == 0 {
-			continue
-		}
-		if err := f.guarded(ctx, ops, nil); err != nil {
-			return Flushed{}, fmt.Errorf("flush %d feed entries: %w", b.Entries(), err)
-		}
+	grouped := make(chan struct{})
+	go func() { // while Redis writes what comes first
+		defer close(grouped)
+		b.group()
+	}()
+	err := f.guarded(ctx, b.first())
+	<-grouped
+	if err == nil {
+		err = f.guarded(ctx, b.second())
+	}
+	if err != nil {
+		return Flushed{}, fmt.Errorf("flush %d feed entries: %w", b.Entries(), err)
 	}
 	return Flushed{Logs: b.logs, Outboxes: b.outboxes}, nil
 }
@@ -70,42 +78,53 @@ func (f *Flusher) Note(ctx context.Context, session int64, marks map[Input]int64
 	if len(marks) > 0 && session <= f.dropped {
 		return false, nil
 	}
-	if err := f.guarded(ctx, nil, marks); err != nil {
+	ops := make([]Op, f.layout.Zones)
+	for zone := range ops {
+		ops[zone] = f.step(Zone(zone), marks)
+	}
+	if err := f.steps(ctx, ops, 0); err != nil {
 		return false, fmt.Errorf("note watermarks: %w", err)
 	}
 	return true, nil
 }
 
-// guarded runs ops, then moves the counter in each zone they touched; in every zone, with the marks, when there are no
-// ops.
-func (f *Flusher) guarded(ctx context.Context, ops []Op, marks map[Input]int64) error {
-	zones := make([]Zone, 0, len(ops))
-	for _, op := range ops {
-		zones = append(zones, op.InZone(f.layout))
-	}
+// guarded runs ops, then moves the counter in each zone they touched.
+func (f *Flusher) guarded(ctx context.Context, ops []Op) error {
 	if len(ops) == 0 {
-		for zone := range f.layout.Zones {
-			zones = append(zones, Zone(zone))
+		return nil
+	}
+	clear(f.touched)
+	for _, op := range ops {
+		f.touched[op.InZone(f.layout)] = true
+	}
+	data := len(ops)
+	for zone, touched := range f.touched {
+		if touched {
+			ops = append(ops, f.step(Zone(zone), nil))
 		}
 	}
-	slices.Sort(zones)
-	zones = slices.Compact(zones)
-	steps := make([]*Advance, 0, len(zones))
-	for _, zone := range zones {
-		step := &Advance{
-			Zone: zone, Writer: f.writer, Token: f.known[zone].Token, Counter: f.known[zone].Counter, Marks: marks,
+	return f.steps(ctx, ops, data)
+}
+
+func (f *Flusher) step(zone Zone, marks map[Input]int64) *Advance {
+	known := f.known[zone]
+	return &Advance{Zone: zone, Writer: f.writer, Token: known.Token, Counter: known.Counter, Marks: marks}
+}
+
+// steps runs ops, which from that place on are steps of the counter.
+func (f *Flusher) steps(ctx context.Context, ops []Op, from int) error {
+	steps := ops[from:]
+	for _, op := range steps {
+		if step, _ := op.(*Advance); step.Token == "" {
+			return fmt.Errorf("zone %d is not open: %w", step.Zone, ErrLost)
 		}
-		if step.Token == "" {
-			return fmt.Errorf("zone %d is not open: %w", zone, ErrLost)
-		}
-		steps = append(steps, step)
-		ops = append(ops, step)
 	}
 	if err := f.conn.Do(ctx, ops...); err != nil {
 		return err
 	}
 	var lost []Zone
-	for _, step := range steps {
+	for _, op := range steps {
+		step, _ := op.(*Advance)
 		if !step.OK {
 			lost = append(lost, step.Zone)
 			continue
@@ -113,7 +132,7 @@ func (f *Flusher) guarded(ctx context.Context, ops []Op, marks map[Input]int64) 
 		f.known[step.Zone].Counter = step.Counter + 1
 	}
 	if len(lost) > 0 {
-		return fmt.Errorf("%d of %d zones, zone %d the first: %w", len(lost), len(zones), lost[0], ErrLost)
+		return fmt.Errorf("%d of %d zones, zone %d the first: %w", len(lost), len(steps), lost[0], ErrLost)
 	}
 	return nil
 }

@@ -65,6 +65,9 @@ func (z Zone) marksKey() string               { return z.key("marks") }
 func (z Zone) recoveringKey() string          { return z.key("recovering") }
 func (z Zone) writerKey(writer string) string { return z.key("writer:" + writer) }
 
+// stagedKey is where a part of a change waits for the script that makes it, which knows it by name.
+func (z Zone) stagedKey(part, name string) string { return z.key("staged:" + part + ":" + name) }
+
 func (z Zone) numbered(kind string, n uint64) string {
 	return string(z.appendNumbered(make([]byte, 0, 40), kind, n))
 }

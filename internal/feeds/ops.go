@@ -210,9 +210,10 @@ type SwapFeed struct {
 	OK bool
 }
 
-// Compact sets the values of several slots (nil: cold), draws the next generation and cuts Log, as it was read, from
-// the beginning of the log, keeping what was appended since; if the zone's token is Token, the generation is
-// Generation, and Log still stands at the beginning.
+// Compact puts Feeds in the place of a block's feeds, unless it is nil, draws the next generation with it, and cuts
+// Log, as it was read, from the beginning of the log, keeping what was appended since; if the zone's token is Token,
+// the generation is Generation, and Log still stands at the beginning. Next is never the same twice, whether it is
+// drawn or not.
 type Compact struct {
 	Block      uint64
 	Token      string

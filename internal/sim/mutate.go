@@ -56,8 +56,8 @@ func (w *world) mutate(op feeds.Op) func() {
 		if w.mutated("build without marking") {
 			for slot, value := range read.Feeds {
 				// Entries of a feed that is being built are dropped, as those of a cold one.
-				if feed, err := feeds.DecodeFeed(value); err == nil && feed.Building {
-					delete(op.Feeds, slot)
+				if feed, err := feeds.DecodeFeed(value); err == nil && feed.Building && op.Feeds != nil {
+					op.Feeds[slot] = value
 				}
 			}
 		}

@@ -44,11 +44,31 @@ func (c *cluster) nodeOf(zone feeds.Zone) *node { return c.nodes[int(zone)%len(c
 
 func (c *cluster) apply(p *proc, op feeds.Op) {
 	zone := op.InZone(c.w.layout)
+	cold := c.coldBy(op)
 	undo := c.w.mutate(op)
 	c.w.watch(p, op)
+	if compact, ok := op.(*feeds.Compact); ok && compact.OK && cold {
+		c.w.count("compaction: a feed made cold")
+	}
 	if undo != nil {
 		c.nodeOf(zone).note(write{op, undo})
 	}
+}
+
+// coldBy says whether the operation is a compaction that leaves a feed out.
+func (c *cluster) coldBy(op feeds.Op) bool {
+	compact, ok := op.(*feeds.Compact)
+	if !ok || compact.Feeds == nil {
+		return false
+	}
+	read := &feeds.ReadBlock{Block: compact.Block, Slot: feeds.AllSlots}
+	c.model.Apply(read)
+	for slot := range read.Feeds {
+		if _, warm := compact.Feeds[slot]; !warm {
+			return true
+		}
+	}
+	return false
 }
 
 func (n *node) note(w write) {

@@ -277,12 +277,6 @@ func (w *world) watch(p *proc, op feeds.Op) {
 	case *feeds.Compact:
 		if !op.OK {
 			w.count("compaction: refused")
-			break
-		}
-		for _, value := range op.Feeds {
-			if value == nil {
-				w.count("compaction: a feed made cold")
-			}
 		}
 	case *feeds.ReadBody:
 		w.tracef("%s: reads %v in zone %d: %t deleted %t state %v", p.name, op.Post, w.layout.OfPost(op.Post),

@@ -327,10 +327,13 @@ func (z *zone) compact(op *feeds.Compact, u *undo) {
 	if op.OK = z.is(op.Token) && b.generation == op.Generation && prefixed; !op.OK {
 		return
 	}
-	for slot, value := range op.Feeds {
-		b.setFeed(u, slot, value)
-	}
-	if len(op.Feeds) > 0 {
+	if op.Feeds != nil {
+		old := b.feeds
+		b.feeds = map[byte][]byte{}
+		for slot, value := range op.Feeds {
+			b.feeds[slot] = append([]byte{}, value...)
+		}
+		*u = append(*u, func() { b.feeds = old })
 		b.setGeneration(u, op.Next)
 	}
 	if len(rest) > 0 {
