@@ -39,6 +39,11 @@ func TestBenchmarks(t *testing.T) {
 	wanted := map[string][]string{
 		"fanout": {"drain", "sustained, Kafka's time stamp to flushed, p99", "idle, a post to 8 followers, p99",
 			"a post to 299 followers, published to all flushed, max", "baseline, pipelined ZADD", "drain : ZADD"},
+		"fairness": {"small posts alone, Kafka's time stamp to flushed, p99",
+			"small posts beside a large author, Kafka's time stamp to flushed, p99",
+			"pages of the large author, Kafka's time stamp to flushed, p99", "small posts, p99 beside : p99 alone"},
+		"growth": {"accounts 1,000", "followers 8", "followers 80", "partitions 16", "posts waiting 400",
+			"accounts, lowest : highest", "partitions, lowest : highest"},
 		"read": {"feed reads over HTTP, as many as possible", "feed reads over HTTP at a rate, p99",
 			"baseline, ZREVRANGE and MGET, without HTTP"},
 		"mixed": {"feed reads beside posts, p99", "posts beside feed reads, p99"},

@@ -129,8 +129,8 @@ func (o *outcomes) add(out Outcome, sent time.Time) {
 // that ends.
 func (f *Fanout) do(ctx goka.Context, n *Node, outs outcomes) error {
 	for i, out := range outs.all {
-		if out.Delivery != nil {
-			f.writer.Add(ctx.Context(), *out.Delivery, f.tell(outs.sent[i], len(out.Delivery.Followers), ctx.DeferCommit()))
+		if d := out.Delivery; d != nil {
+			f.writer.Add(ctx.Context(), *d, f.tell(d.Author, outs.sent[i], len(d.Followers), ctx.DeferCommit()))
 		}
 	}
 	if outs.opening {

@@ -44,9 +44,10 @@ type Config struct {
 	// Sweeper has the pace at which the trees are gone over in the background; the rest of it is filled in.
 	Sweeper kafka.Sweeper
 	Logger  *slog.Logger
-	// Delivered, unless nil, is told of each page of followers that has a post in Redis now: the time stamp that Kafka
-	// has for the message that brought it, and how many followers there were. It is called from the writer's goroutine.
-	Delivered func(at time.Time, followers int)
+	// Delivered, unless nil, is told of each page of an author's followers that has a post in Redis now: the time stamp
+	// that Kafka has for the message that brought it, and how many followers there were. It is called from the writer's
+	// goroutine.
+	Delivered func(author freshet.Number, at time.Time, followers int)
 	// Health is told about the processor.
 	Health *kafka.Health
 }
@@ -233,13 +234,13 @@ func tierOf(n *Node) Tier {
 }
 
 // tell makes done tell Delivered first.
-func (f *Fanout) tell(at time.Time, followers int, done func(error)) func(error) {
+func (f *Fanout) tell(author freshet.Number, at time.Time, followers int, done func(error)) func(error) {
 	if f.cfg.Delivered == nil {
 		return done
 	}
 	return func(err error) {
 		if err == nil {
-			f.cfg.Delivered(at, followers)
+			f.cfg.Delivered(author, at, followers)
 		}
 		done(err)
 	}
