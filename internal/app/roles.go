@@ -15,6 +15,7 @@ import (
 	"freshet/api"
 	"freshet/emitters"
 	"freshet/internal/config"
+	"freshet/internal/feeds"
 	"freshet/internal/kafka"
 	"freshet/internal/posts"
 	"freshet/internal/tables"
@@ -126,7 +127,7 @@ func (a *App) fanout() error {
 		Brokers: a.servers.brokers, Names: a.cfg.Names(), Conn: a.servers.conn, Layout: a.cfg.Layout(),
 		Store: a.servers.store, Tree: fanout.Tree{PageSize: a.cfg.PageSize, PullAbove: uint64(a.cfg.PullAbove)},
 		Settings: kafka.ProcessorSettings{Logger: a.log}, Tables: a.servers.tables, Partitions: a.cfg.Partitions,
-		Logger: a.log, Health: a.health,
+		Writer: feeds.WriterConfig{Corrupt: a.foundCorrupt}, Logger: a.log, Health: a.health,
 	})
 	if err != nil {
 		return err
@@ -179,7 +180,7 @@ func (a *App) api() error {
 		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: store, Rows: rows, Accounts: accounts,
 		Tiers: tiers, Kept: views.NewKeptOutboxes(), PullSlack: freshet.PullSlack,
 		Recent: views.NewRecent(time.Now), Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
-		Now: time.Now, Random: rand.Uint64, Pause: pause,
+		Now: time.Now, Random: rand.Uint64, Pause: pause, Corrupt: a.foundCorrupt,
 	}
 	c := api.Config{
 		Accounts: accounts, Stats: stats, Following: rows, Followers: a.servers.store, Feeds: reader, Posts: reader,

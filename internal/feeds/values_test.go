@@ -127,19 +127,23 @@ func TestCompactMakesCold(t *testing.T) {
 	l := Layout{Zones: 1, FeedLength: 4}
 	feeds := map[byte][]byte{
 		1: Feed{Header: Header{Read: 49}}.Encode(),                                    // not read for long
-		2: Feed{Header: Header{Read: 49, Building: true, Lease: time.Now()}}.Encode(), // being built
+		2: Feed{Header: Header{Read: 50, Building: true, Lease: time.Now()}}.Encode(), // being built
 		3: []byte("no feed"),                                                          // corrupt
 		4: Feed{Header: Header{Read: 50}, IDs: []freshet.PostID{5}}.Encode(),          // well
+		5: Feed{Header: Header{Read: 49, Building: true, Lease: time.Now()}}.Encode(), // its builder has gone
 	}
 	changed, result := l.compact(AppendEntry(nil, 4, 9), feeds, 50)
-	if len(changed) != 3 || changed[1] != nil || changed[3] != nil || changed[4] == nil {
+	_, cold1 := changed[1]
+	_, cold3 := changed[3]
+	_, cold5 := changed[5]
+	if len(changed) != 4 || !cold1 || !cold3 || !cold5 || changed[4] == nil {
 		t.Errorf("changed %v", changed)
 	}
 	if !errors.Is(result.Corrupt, ErrCorrupt) {
 		t.Errorf("the corrupt feed is not reported: %v", result.Corrupt)
 	}
 	changed, result = l.compact([]byte("a log cut in the middle"), feeds, 50)
-	if len(changed) != 4 || !errors.Is(result.Corrupt, ErrCorrupt) {
+	if len(changed) != 5 || !errors.Is(result.Corrupt, ErrCorrupt) {
 		t.Errorf("a corrupt log leaves %v, %v; want the block cold", changed, result.Corrupt)
 	}
 	for slot, value := range changed {
