@@ -10,6 +10,7 @@
 //	fanout.go    draining a backlog, a sustained rate, an idle system, one post to everybody
 //	fairness.go  small authors' posts beside those of one with a million followers
 //	growth.go    what a delivery costs as accounts, followers, partitions and the backlog grow
+//	limits.go    what the length of logs and the size of flushes cost and spare
 //	baseline.go  the usual ways to write feeds into Redis, and fan-out within the request
 //	http.go      reading, accepting and both at once, over HTTP
 //	log.go       what the log alone does
@@ -125,6 +126,7 @@ var Benchmarks = []Benchmark{
 	{"fairness", "how long small authors' posts take while one with a million followers posts as well", (*bench).fairness},
 	{"growth", "what a delivery costs as accounts, followers, partitions and the backlog grow, one at a time",
 		(*bench).growth},
+	{"limits", "what the length of logs, and the size of flushes, cost and spare", (*bench).limits},
 	{"read", "read warm and cold feeds over HTTP", (*bench).read},
 	{"mixed", "post and read over HTTP at the same time", (*bench).mixed},
 	{"accept", "accept posts over HTTP; against fan-out inside the request", (*bench).accept},

@@ -35,13 +35,14 @@ func TestDamage(t *testing.T) {
 	r.compareFeeds("cold feeds")
 	client := openRedis(t, r.proc)
 	// The last eight bytes of a feed are its oldest post, those of a log its newest.
+	const noPost = "\xff\xff\xff\xff\xff\xff\xff\xff"
 	for name, damage := range map[string]struct {
 		keys string
 		do   func(value string) string
 	}{
 		"feeds without a header":        {"feeds", func(string) string { return "damaged" }},
 		"feeds cut in the middle":       {"feeds", func(v string) string { return v[:len(v)-3] }},
-		"feeds with a post that is not": {"feeds", func(v string) string { return v[:len(v)-8] + "\xff\xff\xff\xff\xff\xff\xff\xff" }},
+		"feeds with a post that is not": {"feeds", func(v string) string { return v[:len(v)-8] + noPost }},
 		"logs cut in the middle":        {"log", func(v string) string { return v[:len(v)-3] }},
 		"logs with a slot that is not":  {"log", func(v string) string { return "\xff" + v[1:] }},
 	} {

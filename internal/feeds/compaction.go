@@ -20,8 +20,8 @@ type Compacted struct {
 // compact is the rule: the entries of the log go into the feeds, newest first, without doubles, cut at FeedLength.
 // Entries of cold accounts are dropped, for the next read builds such a feed from outboxes. A feed that was last read
 // before the day oldest becomes cold, and so does one whose builder never finished: the lease of its mark ran out days
-// ago. A corrupt feed becomes cold; a corrupt log makes the whole block cold. It answers the slots that change; nil makes
-// a slot cold.
+// ago. A corrupt feed becomes cold; a corrupt log makes the whole block cold. It answers the slots that change; nil
+// makes a slot cold.
 func (l Layout) compact(log []byte, feeds map[byte][]byte, oldest Day) (map[byte][]byte, Compacted) {
 	var result Compacted
 	changed := make(map[byte][]byte, len(feeds))

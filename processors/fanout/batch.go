@@ -18,8 +18,8 @@ import (
 const statesLinger = 20 * time.Millisecond
 
 // gathered is the group's kafka.GroupConfig.Gathered: a page to which many followers come at the same time is written
-// once, and so is the root of an author with many posts in a backlog. Posts, and what goes down the tree, don't wait for
-// others. Replays have headers, with which they can't be put together.
+// once, and so is the root of an author with many posts in a backlog. Posts, and what goes down the tree, don't wait
+// for others. Replays have headers, with which they can't be put together.
 func gathered(names freshet.Names) map[string]time.Duration {
 	return map[string]time.Duration{
 		names.Topic(freshet.Posts):      0,
