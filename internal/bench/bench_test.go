@@ -115,6 +115,30 @@ func TestServersThatDoNotAnswerAreNamed(t *testing.T) {
 	}
 }
 
+// Servers that take connections and never answer are named as well, and not waited for.
+func TestServersThatSayNothingAreNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // the system takes connections for it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	silent := listener.Addr().String()
+	for flag, c := range map[string]Config{"--kafka": small(), "--redis": small()} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			if flag == "--kafka" {
+				c.Kafka = []string{silent}
+			} else {
+				c.Redis = []string{silent}
+			}
+			_, err := Run(t.Context(), "fanout", c)
+			if !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), flag+" "+silent) {
+				t.Errorf("got %v, want %s and %s", err, flag, silent)
+			}
+		})
+	}
+}
+
 // A Redis that holds something may be somebody's, and a benchmark would empty it.
 func TestRedisInUseIsLeftAlone(t *testing.T) {
 	mini := miniredis.RunT(t)
