@@ -98,7 +98,7 @@ func dialAll(ctx context.Context, flag string, addresses []string) error {
 	return errors.Join(errs...)
 }
 
-// firstAnswer is how long a server may take to answer at first: one that takes connections and says nothing is away too.
+// firstAnswer is how long a server may take to answer at first: one that takes connections and says nothing is away.
 const firstAnswer = 5 * time.Second
 
 func (s *servers) connect(ctx context.Context) (err error) {
