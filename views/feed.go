@@ -48,6 +48,8 @@ type Feeds struct {
 	ProduceTimeout time.Duration
 	// PullSlack is freshet.PullSlack; a simulation has its own.
 	PullSlack time.Duration
+	// Corrupt, unless nil, is told of each feed that was found corrupt and made cold.
+	Corrupt func(error)
 	// Now, Random and Pause are the clock, a source of random numbers and a wait; a simulation has its own.
 	Now    func() time.Time
 	Random func() uint64
@@ -150,8 +152,12 @@ func (f *Feeds) cached(ctx context.Context, reader freshet.Number, row *freshet.
 		switch {
 		case errors.Is(err, feeds.ErrNoFeed):
 		case errors.Is(err, feeds.ErrCorrupt):
-			if _, err := f.Layout.CompactBlock(ctx, f.Conn, reader.Block(), 0, f.generation()); err != nil {
+			found, err := f.Layout.CompactBlock(ctx, f.Conn, reader.Block(), 0, f.generation())
+			if err != nil {
 				return merged{}, err
+			}
+			if found.Corrupt != nil && f.Corrupt != nil {
+				f.Corrupt(fmt.Errorf("feeds of block %d were made cold: %w", reader.Block(), found.Corrupt))
 			}
 			if try < buildTries {
 				continue

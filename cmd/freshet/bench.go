@@ -82,6 +82,8 @@ func benchFlags(flags *pflag.FlagSet, c *bench.Config) {
 	flags.Int32Var(&c.Partitions, "partitions", c.Partitions, "of each topic: a power of two")
 	flags.IntVar(&c.Zones, "zones", c.Zones, "of Redis")
 	flags.IntVar(&c.LogLimit, "log-limit", c.LogLimit, "bytes of a block's log from which on it is compacted")
+	flags.IntVar(&c.FlushEntries, "flush-entries", 0, "entries that may wait for the next flush; 0: what the program lets")
+	flags.IntVar(&c.FlushBytes, "flush-bytes", 0, "bytes that may wait for the next flush; 0: what the program lets")
 	flags.IntVar(&c.Accounts, "accounts", c.Accounts, "accounts, each with a warm feed")
 	flags.IntVar(&c.Entries, "entries", c.Entries, "posts in each feed before; 800 make it full")
 	flags.IntVar(&c.Authors, "authors", c.Authors, "accounts that post")

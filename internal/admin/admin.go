@@ -27,6 +27,8 @@ type Config struct {
 	Missing func() []string
 	// Groups are the consumer groups that run in this process, by their names in Kafka.
 	Groups map[string]*kafka.Group
+	// Corrupt is how many values in Redis this process has found corrupt.
+	Corrupt func() int64
 }
 
 // Position is an offset of a partition.
@@ -160,6 +162,9 @@ func (c Config) metrics() http.Handler {
 			}
 			return 0
 		}),
+		prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: "freshet_corrupt_values_total", Help: "Values in Redis that were corrupt; they are built anew.",
+		}, func() float64 { return float64(c.Corrupt()) }),
 	)
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }

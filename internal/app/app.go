@@ -37,6 +37,7 @@ type App struct {
 	handler          atomic.Pointer[http.Handler] // the API's, once it is ready
 	ready            chan struct{}
 	pages            http.Handler // shown at /, if not nil
+	corrupt          atomic.Int64 // values in Redis that were found corrupt
 }
 
 // part is something that runs until it is told to stop.
@@ -140,6 +141,12 @@ func (a *App) Missing() []string {
 	return missing
 }
 
+// foundCorrupt is told of values in Redis that cannot be read. Nothing is lost by it, but memory or a disk may be bad.
+func (a *App) foundCorrupt(err error) {
+	a.corrupt.Add(1)
+	a.log.Warn("redis holds a corrupt value", "error", err)
+}
+
 // stopTimeout bounds how long requests may take to end.
 const stopTimeout = 3 * time.Second
 
@@ -148,7 +155,9 @@ const stopTimeout = 3 * time.Second
 func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.servers.close()) }()
 
-	operators := api.NewServer(admin.Handler(admin.Config{Missing: a.Missing, Groups: a.groups}), a.log)
+	operators := api.NewServer(admin.Handler(admin.Config{
+		Missing: a.Missing, Groups: a.groups, Corrupt: a.corrupt.Load,
+	}), a.log)
 	public := api.NewServer(http.HandlerFunc(a.serve), a.log)
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)

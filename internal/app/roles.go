@@ -129,6 +129,7 @@ func (a *App) fanout() error {
 		Settings: kafka.ProcessorSettings{Logger: a.log}, Tables: a.servers.tables, Partitions: a.cfg.Partitions,
 		Writer: feeds.WriterConfig{
 			MaxEntries: a.cfg.FlushEntries, MaxBytes: a.cfg.FlushBytes, LogLimit: a.cfg.LogLimit, ColdAfter: a.cfg.ColdAfter,
+			Corrupt: a.foundCorrupt,
 		},
 		Logger: a.log, Health: a.health,
 	})
@@ -184,7 +185,7 @@ func (a *App) api() error {
 		Tiers: tiers, Kept: views.NewKeptOutboxes(), PullSlack: freshet.PullSlack,
 		Recent: views.NewRecent(time.Now), Unwritten: views.NewUnwritten(),
 		Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
-		Now: time.Now, Random: rand.Uint64, Pause: pause,
+		Now: time.Now, Random: rand.Uint64, Pause: pause, Corrupt: a.foundCorrupt,
 	}
 	c := api.Config{
 		Accounts: accounts, Stats: stats, Following: rows, Followers: a.servers.store, Feeds: reader, Posts: reader,

@@ -8,6 +8,9 @@
 //	prepare.go   putting a network in place: rows of the tables, warm feeds
 //	posts.go     posts to publish, with the text of a book
 //	fanout.go    draining a backlog, a sustained rate, an idle system, one post to everybody
+//	fairness.go  small authors' posts beside those of one with a million followers
+//	growth.go    what a delivery costs as accounts, followers, partitions and the backlog grow
+//	limits.go    what the length of logs and the size of flushes cost and spare
 //	baseline.go  the usual ways to write feeds into Redis, and fan-out within the request
 //	http.go      reading, accepting and both at once, over HTTP
 //	log.go       what the log alone does
@@ -44,6 +47,8 @@ type Config struct {
 	Accounts, Entries int
 	// LogLimit is the length of a block's log from which on it is compacted, in bytes.
 	LogLimit int
+	// FlushEntries and FlushBytes bound what waits for the next flush; 0 is the program's own bound.
+	FlushEntries, FlushBytes int
 	// Authors post, and have Followers followers each (with a power law: on average).
 	Authors, Followers int
 	// Distribution is Uniform, PowerLaw, or the name of a file with an edge list, which then says Accounts and Authors.
@@ -97,6 +102,8 @@ func (c Config) Validate() error {
 		return errors.New("--posts, --rate, --read-rate: want more than 0; and --for longer than --warm")
 	case c.Singles < 1 || c.BaselineFor <= 0:
 		return errors.New("--singles, --baseline-for: want more than 0")
+	case c.LogLimit < 1 || c.FlushEntries < 0 || c.FlushBytes < 0:
+		return errors.New("--log-limit: want more than 0; --flush-entries, --flush-bytes: want 0 or more")
 	case c.Entries < 0 || c.Entries > 100_000:
 		return fmt.Errorf("--entries %d: want 0 to 100000", c.Entries)
 	case c.Partitions < 1 || c.Partitions&(c.Partitions-1) != 0 || c.Partitions > 1024:
@@ -116,6 +123,10 @@ type Benchmark struct {
 // Benchmarks lists them.
 var Benchmarks = []Benchmark{
 	{"fanout", "drain a backlog of posts into feeds, then keep up with a rate; against ZADD and LPUSH", (*bench).fanout},
+	{"fairness", "how long small authors' posts take while one with a million followers posts as well", (*bench).fairness},
+	{"growth", "what a delivery costs as accounts, followers, partitions and the backlog grow, one at a time",
+		(*bench).growth},
+	{"limits", "what the length of logs, and the size of flushes, cost and spare", (*bench).limits},
 	{"read", "read warm and cold feeds over HTTP", (*bench).read},
 	{"mixed", "post and read over HTTP at the same time", (*bench).mixed},
 	{"accept", "accept posts over HTTP; against fan-out inside the request", (*bench).accept},
@@ -155,6 +166,9 @@ type Settings struct {
 	Seconds      float64 `json:"seconds"`
 	Partitions   int32   `json:"partitions"`
 	Zones        int     `json:"zones"`
+	LogLimit     int     `json:"log_limit"`
+	FlushEntries int     `json:"flush_entries,omitempty"`
+	FlushBytes   int     `json:"flush_bytes,omitempty"`
 	Seed         uint64  `json:"seed"`
 }
 
@@ -204,7 +218,7 @@ func run(ctx context.Context, benchmark Benchmark, c Config) (report Report, err
 	err = benchmark.run(b, ctx)
 	b.report.Settings = Settings{
 		b.Accounts, b.Entries, b.Authors, b.Followers, b.Distribution, b.Posts, b.Rate, b.ReadRate, b.For.Seconds(),
-		b.Partitions, b.Zones, b.Seed,
+		b.Partitions, b.Zones, b.LogLimit, b.FlushEntries, b.FlushBytes, b.Seed,
 	}
 	return b.report, err
 }

@@ -39,6 +39,13 @@ func TestBenchmarks(t *testing.T) {
 	wanted := map[string][]string{
 		"fanout": {"drain", "sustained, Kafka's time stamp to flushed, p99", "idle, a post to 8 followers, p99",
 			"a post to 299 followers, published to all flushed, max", "baseline, pipelined ZADD", "drain : ZADD"},
+		"fairness": {"small posts alone, Kafka's time stamp to flushed, p99",
+			"small posts beside a large author, Kafka's time stamp to flushed, p99",
+			"pages of the large author, Kafka's time stamp to flushed, p99", "small posts, p99 beside : p99 alone"},
+		"growth": {"accounts 1,000", "followers 8", "followers 80", "partitions 16", "posts waiting 400",
+			"accounts, lowest : highest", "partitions, lowest : highest"},
+		"limits": {"logs of 16 KiB, drain", "logs of 128 KiB, feed and log read, p99", "logs of 64 KiB, CPU of a read",
+			"flushes of 2048 Ki entries, drain"},
 		"read": {"feed reads over HTTP, as many as possible", "feed reads over HTTP at a rate, p99",
 			"baseline, ZREVRANGE and MGET, without HTTP"},
 		"mixed": {"feed reads beside posts, p99", "posts beside feed reads, p99"},
@@ -85,15 +92,18 @@ func TestServersThatDoNotAnswerAreNamed(t *testing.T) {
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
-	for _, flag := range []string{"--kafka", "--redis"} {
-		c := small()
-		if flag == "--kafka" {
-			c.Kafka = []string{nobody}
-		} else {
-			c.Redis = []string{nobody}
-		}
-		if _, err := Run(t.Context(), "log", c); !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), flag+" "+nobody) {
-			t.Errorf("got %v, want %s and %s", err, flag, nobody)
+	for _, benchmark := range Benchmarks {
+		for _, flag := range []string{"--kafka", "--redis"} {
+			c := small()
+			if flag == "--kafka" {
+				c.Kafka = []string{nobody}
+			} else {
+				c.Redis = []string{nobody}
+			}
+			_, err := Run(t.Context(), benchmark.Name, c)
+			if !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), flag+" "+nobody) {
+				t.Errorf("%s: got %v, want %s and %s", benchmark.Name, err, flag, nobody)
+			}
 		}
 	}
 	err = func() error {
@@ -102,6 +112,30 @@ func TestServersThatDoNotAnswerAreNamed(t *testing.T) {
 	}()
 	if !errors.Is(err, load.ErrAway) || !strings.Contains(err.Error(), nobody) {
 		t.Errorf("load: got %v, want the address", err)
+	}
+}
+
+// Servers that take connections and never answer are named as well, and not waited for.
+func TestServersThatSayNothingAreNamed(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0") // the system takes connections for it
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listener.Close() })
+	silent := listener.Addr().String()
+	for flag, c := range map[string]Config{"--kafka": small(), "--redis": small()} {
+		t.Run(flag, func(t *testing.T) {
+			t.Parallel()
+			if flag == "--kafka" {
+				c.Kafka = []string{silent}
+			} else {
+				c.Redis = []string{silent}
+			}
+			_, err := Run(t.Context(), "fanout", c)
+			if !errors.Is(err, ErrAway) || !strings.Contains(err.Error(), flag+" "+silent) {
+				t.Errorf("got %v, want %s and %s", err, flag, silent)
+			}
+		})
 	}
 }
 

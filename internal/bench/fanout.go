@@ -16,6 +16,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 	"golang.org/x/sync/errgroup"
 
+	"freshet"
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
 	"freshet/internal/load"
@@ -34,6 +35,8 @@ type member struct {
 	mu        sync.Mutex
 	from      time.Time // what is in the log before does not count
 	latencies *hdrhistogram.Histogram
+	apart     freshet.Number          // the author whose posts are measured apart from the others', if aparts is not nil
+	aparts    *hdrhistogram.Histogram // their latencies
 
 	stop func() error
 }
@@ -56,7 +59,8 @@ func (b *bench) startFanout(ctx context.Context, conn *feeds.Redis, layout feeds
 	m.Fanout, err = fanout.New(fanout.Config{
 		Brokers: b.servers.kafka, Names: b.servers.names, Conn: conn, Layout: layout, Store: nothingStored{},
 		Settings: kafka.ProcessorSettings{Logger: b.Logger}, Tables: kept, Partitions: b.Partitions,
-		Writer: feeds.WriterConfig{LogLimit: b.LogLimit}, Delivered: m.took, Health: health, Logger: b.Logger,
+		Writer:    feeds.WriterConfig{LogLimit: b.LogLimit, MaxEntries: b.FlushEntries, MaxBytes: b.FlushBytes},
+		Delivered: m.took, Health: health, Logger: b.Logger,
 	})
 	if err != nil {
 		return nil, errors.Join(err, kept.Close())
@@ -80,11 +84,15 @@ func (b *bench) startFanout(ctx context.Context, conn *feeds.Redis, layout feeds
 }
 
 // took is fanout.Config's Delivered.
-func (m *member) took(at time.Time, followers int) {
+func (m *member) took(author freshet.Number, at time.Time, followers int) {
 	m.delivered.Add(int64(followers))
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if !m.from.IsZero() && at.After(m.from) {
+	switch {
+	case m.from.IsZero() || !at.After(m.from):
+	case m.aparts != nil && m.apart == author:
+		load.Record(m.aparts, time.Since(at))
+	default:
 		load.Record(m.latencies, time.Since(at))
 	}
 }
@@ -94,7 +102,15 @@ func (m *member) measure(from time.Time) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.from = from
-	m.latencies = load.NewHistogram()
+	m.latencies, m.aparts = load.NewHistogram(), nil
+}
+
+// measureApart is measure, with one author's posts apart from the others'.
+func (m *member) measureApart(from time.Time, author freshet.Number) {
+	m.measure(from)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.apart, m.aparts = author, load.NewHistogram()
 }
 
 // await waits until so many deliveries are in Redis, in all.
@@ -167,36 +183,50 @@ func (b *bench) fanout(ctx context.Context) error {
 	return errors.Join(b.fanoutOn(ctx, n, conn, layout, p, idle, everyone), b.baseline(ctx, n))
 }
 
-func (b *bench) fanoutOn(
-	ctx context.Context, n *network, conn *feeds.Redis, layout feeds.Layout, p *publisher, idle, everyone author,
-) (err error) {
-	deliveries, err := b.publish(ctx, p, n.authors, b.Posts, 0, "publish a backlog")
-	if err != nil {
-		return err
+// drained is what it took to bring a backlog into feeds.
+type drained struct {
+	deliveries               int
+	took                     time.Duration // from when the trees were recovered
+	recovery, process, redis time.Duration // CPU: of the recovery, and after it of this process and of Redis
+}
+
+// drain publishes the backlog and then starts fan-out. The caller stops it.
+func (b *bench) drain(
+	ctx context.Context, n *network, conn *feeds.Redis, layout feeds.Layout, p *publisher,
+) (m *member, d drained, err error) {
+	if d.deliveries, err = b.publish(ctx, p, n.authors, b.Posts, 0, "publish a backlog"); err != nil {
+		return nil, d, err
 	}
 	b.Progress("recover the trees", 0, 0)
-	var m *member
 	err = b.profile(func() error {
-		before, redis := cpu(), b.servers.redisCPU(ctx)
+		before := cpu()
 		if m, err = b.startFanout(ctx, conn, layout); err != nil {
 			return err
 		}
-		recovered := cpu()
-		if err := b.await(ctx, m, int64(deliveries), "drain the backlog"); err != nil {
+		recovered, redis := cpu(), b.servers.redisCPU(ctx)
+		if err := b.await(ctx, m, int64(d.deliveries), "drain the backlog"); err != nil {
 			return errors.Join(err, m.stop())
 		}
-		took := time.Since(m.ready)
-		b.result("drain", float64(deliveries)/took.Seconds(), "deliveries/s",
-			fmt.Sprintf("%s deliveries of %d posts in %.2f s", short(float64(deliveries)), b.Posts, took.Seconds()))
-		b.result("drain, CPU of this process", float64(deliveries)/(cpu()-recovered).Seconds(), "deliveries/CPU-second",
-			fmt.Sprintf("recovery of the trees %.1f CPU-seconds", (recovered-before).Seconds()))
-		b.result("drain, CPU of Redis", 100*(b.servers.redisCPU(ctx)-redis).Seconds()/took.Seconds(), "% of a core", "")
+		d.took, d.recovery = time.Since(m.ready), recovered-before
+		d.process, d.redis = cpu()-recovered, b.servers.redisCPU(ctx)-redis
 		return nil
 	})
+	return m, d, err
+}
+
+func (b *bench) fanoutOn(
+	ctx context.Context, n *network, conn *feeds.Redis, layout feeds.Layout, p *publisher, idle, everyone author,
+) (err error) {
+	m, d, err := b.drain(ctx, n, conn, layout, p)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, m.stop()) }()
+	b.result("drain", float64(d.deliveries)/d.took.Seconds(), "deliveries/s",
+		fmt.Sprintf("%s deliveries of %d posts in %.2f s", short(float64(d.deliveries)), b.Posts, d.took.Seconds()))
+	b.result("drain, CPU of this process", float64(d.deliveries)/d.process.Seconds(), "deliveries/CPU-second",
+		fmt.Sprintf("recovery of the trees %.1f CPU-seconds", d.recovery.Seconds()))
+	b.result("drain, CPU of Redis", 100*d.redis.Seconds()/d.took.Seconds(), "% of a core", "")
 	if err := b.sustained(ctx, m, n, p); err != nil {
 		return err
 	}

@@ -42,6 +42,11 @@ func (n *network) place(number freshet.Number) int {
 	return int(uint64(number)&(1<<offsetBits-1))*int(n.partitions) + int(number>>offsetBits)
 }
 
+// without is the authors but for one.
+func (n *network) without(number freshet.Number) []author {
+	return slices.DeleteFunc(slices.Clone(n.authors), func(a author) bool { return a.number == number })
+}
+
 // edges is how many follows there are.
 func (n *network) edges() int {
 	edges := 0

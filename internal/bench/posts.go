@@ -88,10 +88,17 @@ func (p *publisher) post(ctx context.Context, a author, done func(error)) error 
 	return p.emitters.PostAsync(ctx, event, func(_ emitters.Position, err error) { done(err) })
 }
 
-// publish writes posts of authors drawn at random, at a rate or, if that is 0, as fast as it goes, and waits until
-// Kafka has acknowledged them. It answers how many deliveries they make.
+// publish writes posts of authors drawn at random; see publishOf.
 func (b *bench) publish(
 	ctx context.Context, p *publisher, authors []author, posts int, rate float64, stage string,
+) (deliveries int, err error) {
+	return b.publishOf(ctx, p, func(int) author { return authors[p.rng.IntN(len(authors))] }, posts, rate, stage)
+}
+
+// publishOf writes posts, each of the author that whose names, at a rate or, if that is 0, as fast as it goes, and
+// waits until Kafka has acknowledged them. It answers how many deliveries they make.
+func (b *bench) publishOf(
+	ctx context.Context, p *publisher, whose func(i int) author, posts int, rate float64, stage string,
 ) (deliveries int, err error) {
 	var writes sync.WaitGroup
 	var failure atomic.Pointer[error]
@@ -105,7 +112,7 @@ func (b *bench) publish(
 				return deliveries, err
 			}
 		}
-		a := authors[p.rng.IntN(len(authors))]
+		a := whose(i)
 		writes.Add(1)
 		err := p.post(ctx, a, func(err error) {
 			if err != nil {

@@ -98,6 +98,9 @@ func dialAll(ctx context.Context, flag string, addresses []string) error {
 	return errors.Join(errs...)
 }
 
+// firstAnswer is how long a server may take to answer at first: one that takes connections and says nothing is away.
+const firstAnswer = 5 * time.Second
+
 func (s *servers) connect(ctx context.Context) (err error) {
 	s.kgo, err = kgo.NewClient(
 		kgo.SeedBrokers(s.kafka...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(5*time.Millisecond),
@@ -107,12 +110,19 @@ func (s *servers) connect(ctx context.Context) (err error) {
 	if err != nil {
 		return fmt.Errorf("connect to kafka at %v: %w", s.kafka, err)
 	}
+	first, cancel := context.WithTimeout(ctx, firstAnswer)
+	defer cancel()
+	if err := s.kgo.Ping(first); err != nil {
+		s.kgo.Close()
+		return fmt.Errorf("--kafka %s: %w: %w", strings.Join(s.kafka, ","), ErrAway, err)
+	}
 	s.closers = append(s.closers, s.deleteTopics)
 	s.client = redis.NewUniversalClient(&redis.UniversalOptions{
 		Addrs: s.redis, ReadTimeout: time.Minute, WriteTimeout: time.Minute, DisableIdentity: true,
+		ContextTimeoutEnabled: true,
 	})
 	s.closers = append(s.closers, s.client.Close)
-	size, err := s.client.DBSize(ctx).Result()
+	size, err := s.client.DBSize(first).Result()
 	switch {
 	case err != nil:
 		return fmt.Errorf("--redis %s: %w: %w", strings.Join(s.redis, ","), ErrAway, err)

@@ -21,8 +21,9 @@ type Compacted struct {
 
 // compact is the rule: the entries of the log go into the feeds, newest first, without doubles, cut at FeedLength.
 // Entries of cold accounts are dropped, for the next read builds such a feed from outboxes. A feed that was last read
-// before the day oldest becomes cold. A corrupt feed becomes cold; a corrupt log makes the whole block cold. It answers
-// what the feeds are from then on; nil if they stay as they are.
+// before the day oldest becomes cold, and so does one whose builder never finished: the lease of its mark ran out days
+// ago. A corrupt feed becomes cold; a corrupt log makes the whole block cold. It answers what the feeds are from then
+// on; nil if they stay as they are.
 func (l Layout) compact(log []byte, feeds map[byte][]byte, oldest Day) (map[byte][]byte, Compacted) {
 	var result Compacted
 	entries, count, err := bySlot(log, l.FeedLength)
@@ -49,7 +50,7 @@ func (l Layout) compact(log []byte, feeds map[byte][]byte, oldest Day) (map[byte
 			changed = true
 			result.Cold++
 			result.Corrupt = errors.Join(result.Corrupt, fmt.Errorf("slot %d: %w", slot, err))
-		case header.Read < oldest && !header.Building:
+		case header.Read < oldest:
 			changed = true
 			result.Cold++
 		case len(newer) > 0:

@@ -3,6 +3,7 @@ package feeds
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"freshet"
@@ -55,7 +56,7 @@ func (w *Writer) compact(ctx context.Context, long any) error {
 	if isOutbox {
 		err := w.cfg.Layout.TrimOutbox(ctx, w.cfg.Conn, author)
 		if errors.Is(err, ErrCorrupt) {
-			w.cfg.Logger.Error("an outbox was given up, and its zone with it", "account", author, "error", err)
+			w.corrupt(fmt.Errorf("the outbox of account %d was given up, and its zone with it: %w", author, err))
 		}
 		return err
 	}
@@ -63,7 +64,13 @@ func (w *Writer) compact(ctx context.Context, long any) error {
 	oldest := DayOf(time.Now()) - Day(w.cfg.ColdAfter)
 	result, err := w.cfg.Layout.CompactBlock(ctx, w.cfg.Conn, block, oldest, randomName())
 	if result.Corrupt != nil {
-		w.cfg.Logger.Error("feeds were made cold", "block", block, "error", result.Corrupt)
+		w.corrupt(fmt.Errorf("feeds of block %d were made cold: %w", block, result.Corrupt))
 	}
 	return err
+}
+
+func (w *Writer) corrupt(err error) {
+	if w.cfg.Corrupt != nil {
+		w.cfg.Corrupt(err)
+	}
 }

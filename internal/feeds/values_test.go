@@ -127,19 +127,20 @@ func TestCompactMakesCold(t *testing.T) {
 	l := Layout{Zones: 1, FeedLength: 4}
 	feeds := map[byte][]byte{
 		1: Feed{Header: Header{Read: 49}}.Encode(),                                    // not read for long
-		2: Feed{Header: Header{Read: 49, Building: true, Lease: time.Now()}}.Encode(), // being built
+		2: Feed{Header: Header{Read: 50, Building: true, Lease: time.Now()}}.Encode(), // being built
 		3: []byte("no feed"),                                                          // corrupt
 		4: Feed{Header: Header{Read: 50}, IDs: []freshet.PostID{5}}.Encode(),          // well
+		5: Feed{Header: Header{Read: 49, Building: true, Lease: time.Now()}}.Encode(), // its builder has gone
 	}
 	changed, result := l.compact(AppendEntry(nil, 4, 9), feeds, 50)
-	if len(changed) != 2 || changed[2] == nil || changed[4] == nil || result.Cold != 2 {
+	if len(changed) != 2 || changed[2] == nil || changed[4] == nil || result.Cold != 3 {
 		t.Errorf("%d became cold, %v stay", result.Cold, changed)
 	}
 	if !errors.Is(result.Corrupt, ErrCorrupt) {
 		t.Errorf("the corrupt feed is not reported: %v", result.Corrupt)
 	}
 	changed, result = l.compact([]byte("a log cut in the middle"), feeds, 50)
-	if changed == nil || len(changed) != 0 || result.Cold != 4 || !errors.Is(result.Corrupt, ErrCorrupt) {
+	if changed == nil || len(changed) != 0 || result.Cold != 5 || !errors.Is(result.Corrupt, ErrCorrupt) {
 		t.Errorf("a corrupt log leaves %v, %+v; want the block cold", changed, result)
 	}
 }

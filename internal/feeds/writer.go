@@ -46,6 +46,9 @@ type WriterConfig struct {
 	NoteEvery time.Duration
 	// ColdAfter is how many days a feed is kept without being read.
 	ColdAfter int
+	// Corrupt, unless nil, is told of each value in Redis that was found corrupt and given up. It may be called from
+	// several goroutines.
+	Corrupt func(error)
 }
 
 // Defaults of WriterConfig.

@@ -18,9 +18,11 @@ import (
 const statesLinger = 20 * time.Millisecond
 
 // gathered is the group's kafka.GroupConfig.Gathered: a page to which many followers come at the same time is written
-// once. What goes down the tree doesn't wait, for there are posts in it.
+// once, and so is the root of an author with many posts in a backlog. Posts, and what goes down the tree, don't wait
+// for others. Replays have headers, with which they can't be put together.
 func gathered(names freshet.Names) map[string]time.Duration {
 	return map[string]time.Duration{
+		names.Topic(freshet.Posts):      0,
 		names.Topic(freshet.Followers):  statesLinger,
 		names.Loop(freshet.FanoutGroup): 0,
 	}
@@ -129,8 +131,8 @@ func (o *outcomes) add(out Outcome, sent time.Time) {
 // that ends.
 func (f *Fanout) do(ctx goka.Context, n *Node, outs outcomes) error {
 	for i, out := range outs.all {
-		if out.Delivery != nil {
-			f.writer.Add(ctx.Context(), *out.Delivery, f.tell(outs.sent[i], len(out.Delivery.Followers), ctx.DeferCommit()))
+		if d := out.Delivery; d != nil {
+			f.writer.Add(ctx.Context(), *d, f.tell(d.Author, outs.sent[i], len(d.Followers), ctx.DeferCommit()))
 		}
 	}
 	if outs.opening {

@@ -44,9 +44,10 @@ type Config struct {
 	// Sweeper has the pace at which the trees are gone over in the background; the rest of it is filled in.
 	Sweeper kafka.Sweeper
 	Logger  *slog.Logger
-	// Delivered, unless nil, is told of each page of followers that has a post in Redis now: the time stamp that Kafka
-	// has for the message that brought it, and how many followers there were. It is called from the writer's goroutine.
-	Delivered func(at time.Time, followers int)
+	// Delivered, unless nil, is told of each page of an author's followers that has a post in Redis now: the time stamp
+	// that Kafka has for the message that brought it, and how many followers there were. It is called from the writer's
+	// goroutine.
+	Delivered func(author freshet.Number, at time.Time, followers int)
 	// Health is told about the processor.
 	Health *kafka.Health
 }
@@ -176,8 +177,8 @@ var (
 func (f *Fanout) graph() *goka.GroupGraph {
 	names, group := f.cfg.Names, freshet.FanoutGroup
 	return goka.DefineGroup(goka.Group(names.Group(group)),
-		kafka.Input(names.Topic(freshet.Posts), names, group, f.onPost),
-		kafka.Input(names.Topic(freshet.Replays), names, group, f.onPost),
+		kafka.BatchInput(names.Topic(freshet.Posts), names, group, f.onPosts),
+		kafka.BatchInput(names.Topic(freshet.Replays), names, group, f.onPosts),
 		kafka.BatchInput(names.Topic(freshet.Followers), names, group, f.onFollowers),
 		kafka.BatchLoop(names, group, f.onLoops),
 		goka.Persist(nodeCodec),
@@ -185,44 +186,59 @@ func (f *Fanout) graph() *goka.GroupGraph {
 	)
 }
 
-func (f *Fanout) onPost(ctx goka.Context, m *events.PostEvent) error {
+// onPosts takes in one author's posts, edits and deletes.
+func (f *Fanout) onPosts(ctx goka.Context, batch []kafka.Record[*events.PostEvent]) error {
 	at, n, err := f.node(ctx)
 	if err != nil {
 		return err
 	}
-	event, err := m.Event()
+	was := tierOf(n)
+	var outs outcomes
+	for _, m := range batch {
+		record, err := f.postRecord(ctx, at, m)
+		if err != nil {
+			return err
+		}
+		next, out := f.tree.OnPost(at.Author, n, record)
+		n = next
+		outs.add(out, m.Timestamp)
+	}
+	if is := tierOf(n); is != was {
+		f.log.Info("the tier of an author changes", "author", at.Author, "followers", n.Total(), "pull", is.Pull,
+			"readers know", is.Merged)
+	}
+	if was.Merged {
+		f.pulled.Forget(at.Author)
+	}
+	return f.do(ctx, n, outs)
+}
+
+// postRecord is a message of posts or replays as the rules want it.
+func (f *Fanout) postRecord(
+	ctx goka.Context, at Address, m kafka.Record[*events.PostEvent],
+) (record PostRecord, err error) {
+	event, err := m.Msg.Event()
 	if err != nil {
-		return kafka.Poison(err)
+		return record, kafka.Poison(err)
 	}
 	if event.Post.Author != at.Author || !at.Root() {
-		return kafka.Poison(fmt.Errorf("a post of account %d under the key %q", event.Post.Author, ctx.Key()))
+		return record, kafka.Poison(fmt.Errorf("a post of account %d under the key %q", event.Post.Author, ctx.Key()))
 	}
-	record := PostRecord{Event: event, Offset: ctx.Offset()}
+	record = PostRecord{Event: event, Offset: m.Offset, Known: f.pulled.Known(at.Author)}
 	if string(ctx.Topic()) == f.cfg.Names.Topic(freshet.Replays) {
 		record.Replayed = true
 		if record.Offset, err = strconv.ParseInt(string(ctx.Headers()[HeaderOffset]), 10, 64); err != nil {
-			return kafka.Poison(fmt.Errorf("header %s of a replayed post: %w", HeaderOffset, err))
+			return record, kafka.Poison(fmt.Errorf("header %s of a replayed post: %w", HeaderOffset, err))
 		}
 	}
 	record.Stored = f.inputs.stored(ctx.Partition(), record.Offset)
 	if event.Kind == freshet.PostEdited || event.Kind == freshet.PostCreated && !record.Stored {
 		record.Token = f.writer.Token(event.Post.ID)
 		if record.Body, err = proto.Marshal(events.BodyOf(event.Post)); err != nil {
-			return kafka.Poison(err)
+			return record, kafka.Poison(err)
 		}
 	}
-	record.Known = f.pulled.Known(at.Author)
-	next, out := f.tree.OnPost(at.Author, n, record)
-	if is, was := tierOf(next), tierOf(n); is != was {
-		f.log.Info("the tier of an author changes", "author", at.Author, "followers", next.Total(), "pull", is.Pull,
-			"readers know", is.Merged)
-	}
-	if tierOf(n).Merged {
-		f.pulled.Forget(at.Author)
-	}
-	var outs outcomes
-	outs.add(out, ctx.Timestamp())
-	return f.do(ctx, next, outs)
+	return record, nil
 }
 
 func tierOf(n *Node) Tier {
@@ -233,13 +249,13 @@ func tierOf(n *Node) Tier {
 }
 
 // tell makes done tell Delivered first.
-func (f *Fanout) tell(at time.Time, followers int, done func(error)) func(error) {
+func (f *Fanout) tell(author freshet.Number, at time.Time, followers int, done func(error)) func(error) {
 	if f.cfg.Delivered == nil {
 		return done
 	}
 	return func(err error) {
 		if err == nil {
-			f.cfg.Delivered(at, followers)
+			f.cfg.Delivered(author, at, followers)
 		}
 		done(err)
 	}
