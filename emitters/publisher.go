@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -63,6 +64,84 @@ func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, e
 		p.Log.Debug("redis is away; fan-out will write the post", "post", post.ID, "error", err)
 	}
 	return at, nil
+}
+
+// redisChunk is how many operations are asked of Redis at once for a batch.
+const redisChunk = 1000
+
+// PublishAll is Publish for many posts, with an outcome for each; those that were not written have an error. All are
+// written to the log at once, those of an author in the order given.
+func (p *Publisher) PublishAll(ctx context.Context, posts []freshet.Post) []Outcome {
+	if len(posts) == 0 {
+		return nil
+	}
+	tokens := p.tokens(ctx, posts)
+	outcomes := p.Emitters.Posts(ctx, posts)
+	if err := p.show(ctx, posts, outcomes, tokens); err != nil {
+		p.Log.Debug("redis is away; fan-out will write the posts", "posts", len(posts), "error", err)
+	}
+	return outcomes
+}
+
+// tokens reads the tokens of the zones of posts.
+func (p *Publisher) tokens(ctx context.Context, posts []freshet.Post) map[feeds.Zone]string {
+	reads := map[feeds.Zone]*feeds.ReadZone{}
+	var ops []feeds.Op
+	for _, post := range posts {
+		if zone := p.Layout.OfPost(post.ID); reads[zone] == nil {
+			reads[zone] = &feeds.ReadZone{Zone: zone}
+			ops = append(ops, reads[zone])
+		}
+	}
+	if err := p.tryAll(ctx, ops); err != nil {
+		p.Log.Debug("redis is away; fan-out will write the posts", "posts", len(posts), "error", err)
+	}
+	tokens := make(map[feeds.Zone]string, len(reads))
+	for zone, read := range reads {
+		tokens[zone] = read.State.Token
+	}
+	return tokens
+}
+
+// show writes the posts that are in the log into Redis, as Publish does: all bodies before any outbox.
+func (p *Publisher) show(
+	ctx context.Context, posts []freshet.Post, outcomes []Outcome, tokens map[feeds.Zone]string,
+) error {
+	var bodies, appends []feeds.Op
+	outboxes := map[freshet.Number]*feeds.AppendOutbox{}
+	for i, post := range posts {
+		token := tokens[p.Layout.OfPost(post.ID)]
+		if outcomes[i].Err != nil || token == "" {
+			continue
+		}
+		body, err := proto.Marshal(events.BodyOf(post))
+		if err != nil {
+			return fmt.Errorf("encode post %s for redis: %w", post.ID, err)
+		}
+		bodies = append(bodies,
+			&feeds.PutBody{Post: post.ID, Token: token, Offset: outcomes[i].Position.Offset, Body: body})
+		outbox := outboxes[post.Author]
+		if outbox == nil {
+			outbox = &feeds.AppendOutbox{Author: post.Author}
+			outboxes[post.Author] = outbox
+			appends = append(appends, outbox)
+		}
+		outbox.IDs = feeds.AppendID(outbox.IDs, post.ID)
+	}
+	if err := p.tryAll(ctx, bodies); err != nil {
+		return err
+	}
+	return p.tryAll(ctx, appends)
+}
+
+// tryAll asks for many operations, some at a time, until one time Redis does not answer.
+func (p *Publisher) tryAll(ctx context.Context, ops []feeds.Op) error {
+	for chunk := range slices.Chunk(ops, redisChunk) {
+		if err := p.within(ctx, redisGrace, chunk...); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted
@@ -127,8 +206,8 @@ func (p *Publisher) authorOf(ctx context.Context, id freshet.PostID) (freshet.Nu
 
 func (p *Publisher) try(ctx context.Context, op feeds.Op) error { return p.within(ctx, redisGrace, op) }
 
-func (p *Publisher) within(ctx context.Context, grace time.Duration, op feeds.Op) error {
+func (p *Publisher) within(ctx context.Context, grace time.Duration, ops ...feeds.Op) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	return p.Conn.Do(ctx, op)
+	return p.Conn.Do(ctx, ops...)
 }
