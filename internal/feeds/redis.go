@@ -157,6 +157,9 @@ func (r *Redis) loadScripts(ctx context.Context) error {
 // all the same.
 func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 	pipe := r.client.Pipeline()
+	if reads := r.bodyReads(ops); reads != nil {
+		return r.run(ctx, pipe, r.queueBodies(ctx, pipe, reads))
+	}
 	appends := r.appends(ops)
 	answers := make([]func() error, 0, len(ops)-len(appends.names)+1)
 	for _, op := range ops {
@@ -166,7 +169,11 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 			answers = append(answers, r.queue(ctx, pipe, op))
 		}
 	}
-	answers = append(answers, appends.answer)
+	return r.run(ctx, pipe, append(answers, appends.answer))
+}
+
+// run runs a pipeline and reads its answers.
+func (r *Redis) run(ctx context.Context, pipe redis.Pipeliner, answers []func() error) error {
 	if err := r.exec(ctx, pipe); err != nil {
 		return fmt.Errorf("%w: %w", ErrAway, err)
 	}
@@ -269,7 +276,7 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 	case *PutTombstone:
 		return pipe.Set(ctx, zone.postKey(op.Post), "T", BodyLife).Err
 	case *ReadBody:
-		return queueReadBody(ctx, pipe, zone, op)
+		return queueZoneBodies(ctx, pipe, zone, []*ReadBody{op})
 	case *AppendOutbox:
 		return queueAppend(ctx, pipe, zone.outboxKey(op.Author), op.IDs, &op.Length)
 	case *ReadOutbox:
@@ -392,35 +399,6 @@ func inputsOf(fields []any) map[Input]int64 {
 		}
 	}
 	return offsets
-}
-
-func queueReadBody(ctx context.Context, pipe redis.Pipeliner, zone Zone, op *ReadBody) func() error {
-	body := pipe.Get(ctx, zone.postKey(op.Post))
-	token := pipe.Get(ctx, zone.tokenKey())
-	recovering := pipe.HGetAll(ctx, zone.recoveringKey())
-	return func() error {
-		var value, tokenValue []byte
-		if err := errors.Join(bytesOf(body, &value), bytesOf(token, &tokenValue), recovering.Err()); err != nil {
-			return err
-		}
-		op.State = ZoneState{Token: string(tokenValue), Recovering: len(recovering.Val()) > 0}
-		op.Waits = map[Input]int64{}
-		for field, value := range recovering.Val() {
-			if input, ok := parseInput(field); ok {
-				op.Waits[input], _ = strconv.ParseInt(value, 10, 64) // only the scripts write it
-			}
-		}
-		op.Body, op.Offset, op.Deleted = nil, 0, len(value) > 0 && value[0] == 'T'
-		if len(value) == 0 || value[0] != 'B' {
-			return nil
-		}
-		// A value that cannot be read is as if it were not there: the post store has it, or fan-out writes it again.
-		offset, rest, found := strings.Cut(string(value[1:]), ":")
-		if n, err := strconv.ParseInt(offset, 10, 64); found && err == nil {
-			op.Offset, op.Body = n, []byte(rest)
-		}
-		return nil
-	}
 }
 
 func queueReadBlock(ctx context.Context, pipe redis.Pipeliner, zone Zone, op *ReadBlock) func() error {
