@@ -125,6 +125,10 @@ func (a *API) routes() *mux.Router {
 		method, path string
 		handle       func(http.ResponseWriter, *http.Request) error
 	}{
+		// mux tries one after another, each with a regular expression: what is asked most comes first.
+		{http.MethodGet, account + "/feed", a.getFeed},
+		{http.MethodPost, "/v1/posts", a.createPost},
+
 		{http.MethodPut, account, a.putAccount},
 		{http.MethodGet, account, a.getAccount},
 		{http.MethodDelete, account, a.deleteAccount},
@@ -141,13 +145,11 @@ func (a *API) routes() *mux.Router {
 		{http.MethodGet, account + "/muted", a.listMuted},
 		{http.MethodGet, account + "/blocked", a.listBlocked},
 
-		{http.MethodPost, "/v1/posts", a.createPost},
 		{http.MethodGet, post, a.getPost},
 		{http.MethodDelete, post, a.deletePost},
 		// Behind those of one post: when a matcher beside path and method fails, mux forgets the methods that it has seen.
 		{http.MethodPost, batchPath, a.createPosts},
 		{http.MethodGet, account + "/posts", a.listPosts},
-		{http.MethodGet, account + "/feed", a.getFeed},
 
 		{http.MethodGet, "/openapi.yaml", getOpenAPI},
 	} {
