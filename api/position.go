@@ -71,7 +71,7 @@ func positionsOf(r *http.Request) ([]emitters.Position, error) {
 // posts need no wait: they are answered when Redis, which all API processes share, has them.
 func (a *API) awaitPositions(r *http.Request) error {
 	positions, err := positionsOf(r)
-	if err != nil {
+	if err != nil || len(positions) == 0 {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), PositionTimeout)

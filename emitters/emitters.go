@@ -8,6 +8,7 @@
 //	records.go    the methods, one per kind of record
 //	position.go   Position and its form in the Freshet-Position header
 //	batch.go      many posts written to Kafka at once
+//	show.go       writing posts into Redis
 //	publisher.go  posts written to Kafka, and then to Redis for who has just written them
 package emitters
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -36,38 +35,22 @@ type Publisher struct {
 	// Forget, unless nil, is called with a post that is deleted, before Delete returns.
 	Forget func(post freshet.PostID)
 	Log    *slog.Logger
+
+	tokens zoneTokens
 }
 
 // Publish writes a new post. When it returns nil the post is in the log and will never be lost; unless Redis is away, a
 // read of the author's feed, the author's posts or the post finds it.
 func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, error) {
-	zone := &feeds.ReadZone{Zone: p.Layout.OfPost(post.ID)}
-	if err := p.try(ctx, zone); err != nil {
-		p.Log.Debug("redis is away; fan-out will write the post", "post", post.ID, "error", err)
-	}
+	posts := []freshet.Post{post}
+	tokens := p.tokensOf(ctx, posts)
 	at, err := p.Emitters.Post(ctx, freshet.PostEvent{Kind: freshet.PostCreated, Post: post})
-	if err != nil || zone.State.Token == "" {
+	if err != nil {
 		return at, err
 	}
-	body, err := proto.Marshal(events.BodyOf(post))
-	if err != nil {
-		return at, fmt.Errorf("encode post %s for redis: %w", post.ID, err)
-	}
-	// The body first: who finds the id looks for it. The token is that of before the post was in the log: had Redis lost
-	// anything since, the post could have been deleted meanwhile and its tombstone be gone.
-	write := &feeds.PutBody{Post: post.ID, Token: zone.State.Token, Offset: at.Offset, Body: body}
-	err = p.try(ctx, write)
-	if err == nil {
-		err = p.try(ctx, &feeds.AppendOutbox{Author: post.Author, IDs: feeds.AppendID(nil, post.ID)})
-	}
-	if err != nil {
-		p.Log.Debug("redis is away; fan-out will write the post", "post", post.ID, "error", err)
-	}
+	p.show(ctx, posts, []Outcome{{Position: at}}, tokens)
 	return at, nil
 }
-
-// redisChunk is how many operations are asked of Redis at once for a batch.
-const redisChunk = 1000
 
 // PublishAll is Publish for many posts, with an outcome for each; those that were not written have an error. All are
 // written to the log at once, those of an author in the order given.
@@ -75,73 +58,10 @@ func (p *Publisher) PublishAll(ctx context.Context, posts []freshet.Post) []Outc
 	if len(posts) == 0 {
 		return nil
 	}
-	tokens := p.tokens(ctx, posts)
+	tokens := p.tokensOf(ctx, posts)
 	outcomes := p.Emitters.Posts(ctx, posts)
-	if err := p.show(ctx, posts, outcomes, tokens); err != nil {
-		p.Log.Debug("redis is away; fan-out will write the posts", "posts", len(posts), "error", err)
-	}
+	p.show(ctx, posts, outcomes, tokens)
 	return outcomes
-}
-
-// tokens reads the tokens of the zones of posts.
-func (p *Publisher) tokens(ctx context.Context, posts []freshet.Post) map[feeds.Zone]string {
-	reads := map[feeds.Zone]*feeds.ReadZone{}
-	var ops []feeds.Op
-	for _, post := range posts {
-		if zone := p.Layout.OfPost(post.ID); reads[zone] == nil {
-			reads[zone] = &feeds.ReadZone{Zone: zone}
-			ops = append(ops, reads[zone])
-		}
-	}
-	if err := p.tryAll(ctx, ops); err != nil {
-		p.Log.Debug("redis is away; fan-out will write the posts", "posts", len(posts), "error", err)
-	}
-	tokens := make(map[feeds.Zone]string, len(reads))
-	for zone, read := range reads {
-		tokens[zone] = read.State.Token
-	}
-	return tokens
-}
-
-// show writes the posts that are in the log into Redis, as Publish does: all bodies before any outbox.
-func (p *Publisher) show(
-	ctx context.Context, posts []freshet.Post, outcomes []Outcome, tokens map[feeds.Zone]string,
-) error {
-	var bodies, appends []feeds.Op
-	outboxes := map[freshet.Number]*feeds.AppendOutbox{}
-	for i, post := range posts {
-		token := tokens[p.Layout.OfPost(post.ID)]
-		if outcomes[i].Err != nil || token == "" {
-			continue
-		}
-		body, err := proto.Marshal(events.BodyOf(post))
-		if err != nil {
-			return fmt.Errorf("encode post %s for redis: %w", post.ID, err)
-		}
-		bodies = append(bodies,
-			&feeds.PutBody{Post: post.ID, Token: token, Offset: outcomes[i].Position.Offset, Body: body})
-		outbox := outboxes[post.Author]
-		if outbox == nil {
-			outbox = &feeds.AppendOutbox{Author: post.Author}
-			outboxes[post.Author] = outbox
-			appends = append(appends, outbox)
-		}
-		outbox.IDs = feeds.AppendID(outbox.IDs, post.ID)
-	}
-	if err := p.tryAll(ctx, bodies); err != nil {
-		return err
-	}
-	return p.tryAll(ctx, appends)
-}
-
-// tryAll asks for many operations, some at a time, until one time Redis does not answer.
-func (p *Publisher) tryAll(ctx context.Context, ops []feeds.Op) error {
-	for chunk := range slices.Chunk(ops, redisChunk) {
-		if err := p.within(ctx, redisGrace, chunk...); err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted

@@ -57,8 +57,8 @@ func run(args []string) int {
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "freshet",
-		Short:         "A feed service: accounts follow accounts, accounts post, everyone reads a home feed",
+		Use:   "freshet",
+		Short: "A feed service: accounts follow accounts, accounts post, everyone reads a home feed",
 		Long: `A feed service: accounts follow accounts, accounts post, everyone reads a home feed.
 
 Unless the environment sets them, GOGC is 300 and GOMEMLIMIT half of the machine's memory.`,

@@ -50,7 +50,7 @@ func (b *bench) startProgram(ctx context.Context, n *network, roles ...config.Ro
 	c.Partitions, c.Zones, c.Replication, c.MinInSync = b.Partitions, b.Zones, 1, 1
 	c.DataDir = filepath.Join(b.servers.dir, "data")
 	if len(roles) > 0 {
-		c.Roles = roles
+		c.Roles, c.Apart = roles, true
 	}
 	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
 	p = &program{b: b, n: n}

@@ -93,3 +93,62 @@ func (o *ReadBody) decode(value string) {
 		o.Offset, o.Body = n, []byte(body)
 	}
 }
+
+// bodyWrites are the ops, sorted by zone, if all of them are PutBodies that may write where nothing is; else nil.
+func (r *Redis) bodyWrites(ops []Op) []*PutBody {
+	writes := make([]*PutBody, len(ops))
+	for i, op := range ops {
+		write, ok := op.(*PutBody)
+		if !ok || write.Replace {
+			return nil
+		}
+		writes[i] = write
+	}
+	slices.SortStableFunc(writes, func(a, b *PutBody) int {
+		return int(r.layout.OfPost(a.Post)) - int(r.layout.OfPost(b.Post))
+	})
+	return writes
+}
+
+// queueWrites writes bodies that are sorted by zone: those of a zone, under the same token, by one script.
+func (r *Redis) queueWrites(ctx context.Context, pipe redis.Pipeliner, writes []*PutBody) (answers []func() error) {
+	for len(writes) > 0 {
+		zone, n := r.layout.OfPost(writes[0].Post), 1
+		for n < len(writes) && r.layout.OfPost(writes[n].Post) == zone && writes[n].Token == writes[0].Token {
+			n++
+		}
+		answers = append(answers, queuePutBodies(ctx, pipe, zone, writes[:n]))
+		writes = writes[n:]
+	}
+	return answers
+}
+
+func queuePutBodies(ctx context.Context, pipe redis.Pipeliner, zone Zone, writes []*PutBody) func() error {
+	keys := append(make([]string, 0, 1+len(writes)), zone.tokenKey())
+	args := append(make([]any, 0, 2+2*len(writes)), writes[0].Token, int(BodyLife.Seconds()))
+	for _, write := range writes {
+		keys = append(keys, zone.postKey(write.Post))
+		args = append(args, write.Offset, write.value())
+	}
+	cmd := putBodiesScript.EvalSha(ctx, pipe, keys, args...)
+	return func() error {
+		done, err := cmd.Int64Slice()
+		if err != nil {
+			return err
+		}
+		if len(done) != len(writes) {
+			return fmt.Errorf("%w: %d answers for %d bodies", ErrCorrupt, len(done), len(writes))
+		}
+		for i, write := range writes {
+			write.OK = done[i] == 1
+		}
+		return nil
+	}
+}
+
+// value is the body as it lies in Redis.
+func (o *PutBody) value() []byte {
+	b := append(make([]byte, 0, 24+len(o.Body)), 'B')
+	b = strconv.AppendInt(b, o.Offset, 10)
+	return append(append(b, ':'), o.Body...)
+}

@@ -31,6 +31,8 @@ var (
 	recoverSource string
 	//go:embed scripts/put_body.lua
 	putBodySource string
+	//go:embed scripts/put_bodies.lua
+	putBodiesSource string
 	//go:embed scripts/rewrite_outbox.lua
 	rewriteOutboxSource string
 	//go:embed scripts/drop_outbox.lua
@@ -44,14 +46,15 @@ var (
 	advanceScript       = redis.NewScript(advanceSource)
 	recoverScript       = redis.NewScript(recoverSource)
 	putBodyScript       = redis.NewScript(putBodySource)
+	putBodiesScript     = redis.NewScript(putBodiesSource)
 	rewriteOutboxScript = redis.NewScript(rewriteOutboxSource)
 	dropOutboxScript    = redis.NewScript(dropOutboxSource)
 	swapFeedScript      = redis.NewScript(swapFeedSource)
 	compactScript       = redis.NewScript(compactSource)
 
 	scripts = []*redis.Script{
-		openScript, advanceScript, recoverScript, putBodyScript, rewriteOutboxScript, dropOutboxScript,
-		swapFeedScript, compactScript,
+		openScript, advanceScript, recoverScript, putBodyScript, putBodiesScript, rewriteOutboxScript,
+		dropOutboxScript, swapFeedScript, compactScript,
 	}
 )
 
@@ -159,6 +162,9 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 	pipe := r.client.Pipeline()
 	if reads := r.bodyReads(ops); reads != nil {
 		return r.run(ctx, pipe, r.queueBodies(ctx, pipe, reads))
+	}
+	if writes := r.bodyWrites(ops); writes != nil {
+		return r.run(ctx, pipe, r.queueWrites(ctx, pipe, writes))
 	}
 	appends := r.appends(ops)
 	answers := make([]func() error, 0, len(ops)-len(appends.names)+1)
@@ -270,9 +276,8 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 		args := appendInputs([]any{op.Old, op.New, op.Counter, int(counterLife.Seconds()), len(op.Ends)}, op.Ends)
 		return queueScript(ctx, pipe, recoverScript, zoneKeys(zone, op.Writer), appendInputs(args, op.Marks), &op.OK)
 	case *PutBody:
-		value := append([]byte("B"+strconv.FormatInt(op.Offset, 10)+":"), op.Body...)
 		return queueScript(ctx, pipe, putBodyScript, []string{zone.tokenKey(), zone.postKey(op.Post)},
-			[]any{op.Token, op.Offset, value, int(BodyLife.Seconds()), op.Replace}, &op.OK)
+			[]any{op.Token, op.Offset, op.value(), int(BodyLife.Seconds()), op.Replace}, &op.OK)
 	case *PutTombstone:
 		return pipe.Set(ctx, zone.postKey(op.Post), "T", BodyLife).Err
 	case *ReadBody:
