@@ -101,8 +101,11 @@ type Outcome struct {
 
 // write waits for the acknowledgement, at most until ctx ends or ProduceTimeout is over.
 func (e *Emitters) write(ctx context.Context, topic freshet.Topic, key string, message any) (Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, ProduceTimeout)
-	defer cancel()
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > ProduceTimeout {
+		bounded, cancel := context.WithTimeout(ctx, ProduceTimeout)
+		defer cancel()
+		ctx = bounded
+	}
 	done := make(chan Outcome, 1)
 	err := e.start(ctx, topic, key, message, func(p Position, err error) { done <- Outcome{p, err} })
 	if err != nil {

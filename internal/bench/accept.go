@@ -28,7 +28,7 @@ const (
 // accept measures posting twice: with fan-out and the archive in the process that takes the posts, and after that
 // without, where the backlog waits in Kafka. A profile is of the second.
 func (b *bench) accept(ctx context.Context) error {
-	texts := passages()
+	texts := encoded(passages())
 	profile := b.Profile
 	b.Profile = ""
 	err := b.withProgram(ctx, func(p *program) error {
@@ -69,14 +69,15 @@ func (b *bench) acceptPosts(ctx context.Context, p *program, texts []string, wha
 }
 
 func (b *bench) acceptBatches(ctx context.Context, p *program, c *client, texts []string, what string) error {
+	var bodies [batchConnections][]byte
 	send := func(ctx context.Context, worker int) error {
-		var body bytes.Buffer
+		body := bodies[worker][:0]
 		for range batchSize {
-			body.Write(p.postBody(c.rngs[worker], texts))
-			body.WriteByte('\n')
+			body = append(p.appendPost(body, c.rngs[worker], texts), '\n')
 		}
+		bodies[worker] = body
 		conn := c.conns[worker]
-		status, answer, err := conn.Do(ctx, http.MethodPost, "/v1/posts/batch", "application/x-ndjson", body.Bytes())
+		status, answer, err := conn.Do(ctx, http.MethodPost, "/v1/posts/batch", "application/x-ndjson", body)
 		if err != nil {
 			return err
 		}
