@@ -29,6 +29,9 @@ type line struct {
 	refused []byte // nil: it is to be published
 }
 
+// emptyLine is the answer to a line without anything, of which there can be very many.
+var emptyLine = refusal(nil, badRequest("the line is empty"))
+
 // batch is the posts of a request, line by line.
 type batch struct {
 	lines   []line
@@ -71,6 +74,9 @@ func (a *API) createPosts(w http.ResponseWriter, r *http.Request) error {
 
 // readLine adds the post of a line to the batch, unless it is refused.
 func (a *API) readLine(ctx context.Context, b *batch, text []byte) line {
+	if len(space(text)) == 0 {
+		return line{refused: emptyLine}
+	}
 	post, author, err := a.parseLine(ctx, text)
 	if err != nil {
 		return line{refused: refusal(nil, problemOf(err))}
@@ -80,13 +86,10 @@ func (a *API) readLine(ctx context.Context, b *batch, text []byte) line {
 }
 
 func (a *API) parseLine(ctx context.Context, text []byte) (post freshet.Post, author freshet.AccountID, err error) {
-	switch {
-	case len(text) > MaxBody:
+	if len(text) > MaxBody {
 		return post, "", &problem{
 			Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the line has more than %d bytes", MaxBody),
 		}
-	case len(space(text)) == 0:
-		return post, "", badRequest("the line is empty")
 	}
 	body, err := parseObject(text)
 	if err != nil {

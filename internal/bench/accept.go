@@ -31,7 +31,11 @@ func (b *bench) accept(ctx context.Context) error {
 	texts := encoded(passages())
 	profile := b.Profile
 	b.Profile = ""
-	err := b.withProgram(ctx, func(p *program) error {
+	n, err := b.makeNetwork()
+	if err != nil {
+		return err
+	}
+	err = b.withNetwork(ctx, n, func(p *program) error {
 		if err := b.acceptPosts(ctx, p, texts, "all roles"); err != nil {
 			return err
 		}
@@ -41,7 +45,7 @@ func (b *bench) accept(ctx context.Context) error {
 		return err
 	}
 	b.Profile = profile
-	return b.withProgram(ctx, func(p *program) error {
+	return b.withNetwork(ctx, n, func(p *program) error {
 		return b.acceptPosts(ctx, p, texts, "the API alone")
 	}, config.API)
 }

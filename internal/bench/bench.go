@@ -9,7 +9,7 @@
 //	posts.go     posts to publish, with the text of a book
 //	fanout.go    draining a backlog, a sustained rate, an idle system, one post to everybody
 //	baseline.go  the usual ways to write feeds into Redis, and fan-out within the request
-//	http.go      reading, accepting and both at once, over HTTP
+//	http.go      the program, and requests to it; read.go, accept.go: reading, and posting
 //	log.go       what the log alone does
 //	memory.go    bytes an entry
 package bench

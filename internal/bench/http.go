@@ -40,11 +40,11 @@ type program struct {
 
 // startProgram puts the network in place, with warm and empty feeds, and starts the roles: all, if none is named.
 func (b *bench) startProgram(ctx context.Context, n *network, roles ...config.Role) (p *program, err error) {
-	if err := b.putTrees(ctx, n.authors); err != nil {
-		return nil, err
-	}
-	if err := b.putRows(ctx, n); err != nil {
-		return nil, err
+	if !n.placed {
+		if err := errors.Join(b.putTrees(ctx, n.authors), b.putRows(ctx, n)); err != nil {
+			return nil, err
+		}
+		n.placed = true
 	}
 	c := config.Deployment()
 	c.Kafka, c.Redis, c.Prefix = b.servers.kafka, b.servers.redis, b.servers.names.Prefix
@@ -232,14 +232,15 @@ func (b *bench) outcome(name string, o load.Outcome, factor float64, unit, note 
 }
 
 // withProgram runs f on the program.
-func (b *bench) withProgram(ctx context.Context, f func(p *program) error, roles ...config.Role) error {
+func (b *bench) withProgram(ctx context.Context, f func(p *program) error) error {
 	n, err := b.makeNetwork()
 	if err != nil {
 		return err
 	}
-	return b.withNetwork(ctx, n, f, roles...)
+	return b.withNetwork(ctx, n, f)
 }
 
+// withNetwork is withProgram on a network that is there, with some of the roles: all, if none is named.
 func (b *bench) withNetwork(
 	ctx context.Context, n *network, f func(p *program) error, roles ...config.Role,
 ) error {
