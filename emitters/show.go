@@ -57,6 +57,7 @@ func (z *zoneTokens) put(zone feeds.Zone, token string, readAt time.Time) {
 
 // tokensOf is the tokens of the zones of posts, as of before the posts are in the log: if Redis loses anything after
 // that, a post could be deleted meanwhile and its tombstone be gone, and its body must not be written.
+// It is nil when Redis does not answer.
 func (p *Publisher) tokensOf(ctx context.Context, posts []freshet.Post) map[feeds.Zone]string {
 	now := time.Now()
 	tokens := map[feeds.Zone]string{}
@@ -74,6 +75,7 @@ func (p *Publisher) tokensOf(ctx context.Context, posts []freshet.Post) map[feed
 	}
 	if err := p.tryAll(ctx, ops); err != nil {
 		p.Log.Debug("redis is away; fan-out will write posts", "posts", len(posts), "error", err)
+		return nil
 	}
 	for _, op := range ops {
 		read := op.(*feeds.ReadZone)
@@ -88,21 +90,27 @@ func (p *Publisher) tokensOf(ctx context.Context, posts []freshet.Post) map[feed
 func (p *Publisher) show(
 	ctx context.Context, posts []freshet.Post, outcomes []Outcome, tokens map[feeds.Zone]string,
 ) {
+	if tokens == nil {
+		return
+	}
 	var bodies, appends []feeds.Op
 	outboxes := map[freshet.Number]*feeds.AppendOutbox{}
 	for i := range posts {
 		post := &posts[i]
-		token := tokens[p.Layout.OfPost(post.ID)]
-		if outcomes[i].Err != nil || token == "" {
+		if outcomes[i].Err != nil {
 			continue
 		}
-		body, err := proto.Marshal(events.BodyOf(*post))
-		if err != nil {
-			p.Log.Error("a post cannot be encoded for redis", "post", post.ID, "error", err)
-			continue
+		// A zone that is lost takes no body. The outbox, in another zone, gets the id all the same: a page that lacks the
+		// post has to know it.
+		if token := tokens[p.Layout.OfPost(post.ID)]; token != "" {
+			body, err := proto.Marshal(events.BodyOf(*post))
+			if err != nil {
+				p.Log.Error("a post cannot be encoded for redis", "post", post.ID, "error", err)
+				continue
+			}
+			bodies = append(bodies,
+				&feeds.PutBody{Post: post.ID, Token: token, Offset: outcomes[i].Position.Offset, Body: body})
 		}
-		bodies = append(bodies,
-			&feeds.PutBody{Post: post.ID, Token: token, Offset: outcomes[i].Position.Offset, Body: body})
 		outbox := outboxes[post.Author]
 		if outbox == nil {
 			outbox = &feeds.AppendOutbox{Author: post.Author}
@@ -124,7 +132,7 @@ func (p *Publisher) show(
 // write writes bodies and then outboxes. Those of a single post go together: one Redis takes them in this order, and of
 // a cluster a reader may get an outbox a moment before the body, which its page then says to lack.
 func (p *Publisher) write(ctx context.Context, bodies, appends []feeds.Op) error {
-	if len(bodies) == 1 {
+	if len(bodies)+len(appends) <= 2 {
 		return p.tryAll(ctx, slices.Concat(bodies, appends))
 	}
 	if err := p.tryAll(ctx, bodies); err != nil {
