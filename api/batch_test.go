@@ -27,7 +27,8 @@ type result struct {
 // batch sends lines, and returns a result for each.
 func (p *process) batch(body string, headers ...string) (answer, []result) {
 	p.t.Helper()
-	a := p.do(http.MethodPost, "/v1/posts/batch", body, append([]string{"Content-Type", "application/x-ndjson"}, headers...)...)
+	headers = append([]string{"Content-Type", "application/x-ndjson"}, headers...)
+	a := p.do(http.MethodPost, "/v1/posts/batch", body, headers...)
 	a.want(http.StatusMultiStatus)
 	if got := a.header.Get("Content-Type"); got != "application/x-ndjson" {
 		p.t.Fatalf("the answer is %s", got)

@@ -21,7 +21,9 @@ func (r *Redis) bodyReads(ops []Op) []*ReadBody {
 		}
 		reads[i] = read
 	}
-	slices.SortStableFunc(reads, func(a, b *ReadBody) int { return int(r.layout.OfPost(a.Post)) - int(r.layout.OfPost(b.Post)) })
+	slices.SortStableFunc(reads, func(a, b *ReadBody) int {
+		return int(r.layout.OfPost(a.Post)) - int(r.layout.OfPost(b.Post))
+	})
 	return reads
 }
 
