@@ -119,8 +119,11 @@ func (n Names) TopicSpecs(partitions int32, postsRetention time.Duration) []Topi
 	}
 }
 
-// NumberKey is the directory's key of the row that tells the id of a number. No account id contains '#'.
-func NumberKey(n Number) string { return "#" + n.Key() }
+// NumberKeyPrefix begins the keys of the directory's rows that tell the id of a number. No account id contains it.
+const NumberKeyPrefix = "#"
+
+// NumberKey is the directory's key of the row that tells the id of a number.
+func NumberKey(n Number) string { return NumberKeyPrefix + n.Key() }
 
 // NodeKey is fanout's key of a node of an author's follower tree: "A" for the root, "A/3/5" for a node below it.
 func NodeKey(author Number, path []byte) string {

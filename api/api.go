@@ -47,6 +47,8 @@ type PostReader interface {
 type PostWriter interface {
 	// Publish writes a new post. When it returns, this process's readers find it.
 	Publish(ctx context.Context, post freshet.Post) (emitters.Position, error)
+	// PublishAll is Publish for many posts at once, each with an outcome of its own.
+	PublishAll(ctx context.Context, posts []freshet.Post) []emitters.Outcome
 	// Delete deletes a post; found is false for one that never was. A post that is deleted already is found, and the
 	// position may be zero.
 	Delete(ctx context.Context, id freshet.PostID) (position emitters.Position, found bool, err error)
@@ -91,6 +93,7 @@ type API struct {
 	Config
 	router  *mux.Router
 	cursors cursors
+	batches chan struct{} // a place for each batch under way
 }
 
 // New makes the handler.
@@ -107,18 +110,25 @@ func New(c Config) (*API, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	a := &API{Config: c, cursors: cursors{key: slices.Clone(c.CursorKey)}}
+	a := &API{
+		Config: c, cursors: cursors{key: slices.Clone(c.CursorKey)},
+		batches: make(chan struct{}, batchesAtOnce),
+	}
 	a.router = a.routes()
 	return a, nil
 }
 
 func (a *API) routes() *mux.Router {
-	const account, target = "/v1/accounts/{id}", "/{target}"
+	const account, target, post = "/v1/accounts/{id}", "/{target}", "/v1/posts/{post}"
 	r := mux.NewRouter().SkipClean(true) // no redirects: a path that is not in openapi.yaml is a 404
 	for _, route := range []struct {
 		method, path string
 		handle       func(http.ResponseWriter, *http.Request) error
 	}{
+		// mux tries one after another, each with a regular expression: what is asked most comes first.
+		{http.MethodGet, account + "/feed", a.getFeed},
+		{http.MethodPost, "/v1/posts", a.createPost},
+
 		{http.MethodPut, account, a.putAccount},
 		{http.MethodGet, account, a.getAccount},
 		{http.MethodDelete, account, a.deleteAccount},
@@ -135,11 +145,11 @@ func (a *API) routes() *mux.Router {
 		{http.MethodGet, account + "/muted", a.listMuted},
 		{http.MethodGet, account + "/blocked", a.listBlocked},
 
-		{http.MethodPost, "/v1/posts", a.createPost},
-		{http.MethodGet, "/v1/posts/{post}", a.getPost},
-		{http.MethodDelete, "/v1/posts/{post}", a.deletePost},
+		{http.MethodGet, post, a.getPost},
+		{http.MethodDelete, post, a.deletePost},
+		// Behind those of one post: when a matcher beside path and method fails, mux forgets the methods that it has seen.
+		{http.MethodPost, batchPath, a.createPosts},
 		{http.MethodGet, account + "/posts", a.listPosts},
-		{http.MethodGet, account + "/feed", a.getFeed},
 
 		{http.MethodGet, "/openapi.yaml", getOpenAPI},
 	} {
@@ -147,7 +157,10 @@ func (a *API) routes() *mux.Router {
 		if route.method == http.MethodGet {
 			methods = append(methods, http.MethodHead)
 		}
-		r.Handle(route.path, a.handler(route.handle)).Methods(methods...)
+		made := r.Handle(route.path, a.handler(route.handle)).Methods(methods...)
+		if route.path == post {
+			made.MatcherFunc(notBatch)
+		}
 	}
 	r.NotFoundHandler = a.handler(func(http.ResponseWriter, *http.Request) error {
 		return notFound("there is nothing at this path; /openapi.yaml lists what there is")
@@ -155,6 +168,9 @@ func (a *API) routes() *mux.Router {
 	r.MethodNotAllowedHandler = a.handler(a.methodNotAllowed)
 	return r
 }
+
+// notBatch keeps the path of batches from being taken for that of a post.
+func notBatch(r *http.Request, _ *mux.RouteMatch) bool { return r.URL.Path != batchPath }
 
 // ServeHTTP implements http.Handler.
 func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {

@@ -3,11 +3,12 @@
 //	api.go        what it needs, its routes, what surrounds every handler
 //	server.go     the http.Server, with its time-outs
 //	problem.go    errors: application/problem+json, and which error is which status
-//	request.go    reading ids and bodies, strictly
-//	respond.go    writing JSON, lists and links
+//	request.go    reading ids, limits and cursors, strictly
+//	body.go       reading bodies, strictly
+//	respond.go    writing JSON, lists and links; json.go writes posts
 //	cursor.go     signed places in lists
 //	position.go   Freshet-Position: reads that include an earlier write
-//	accounts.go, relations.go, lists.go, posts.go, feed.go   the resources
+//	accounts.go, relations.go, lists.go, posts.go, batch.go, feed.go   the resources
 //
 // # Who may do what
 //

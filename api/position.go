@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 
 	"freshet"
@@ -16,8 +18,12 @@ import (
 // by commas.
 const positionHeader = "Freshet-Position"
 
-// maxPositions is how many positions a request may wait for.
-const maxPositions = 8
+const (
+	// maxPositions is how many positions a request may wait for. Those of posts do not count: nothing waits for them.
+	maxPositions = 8
+	// maxNamed is how many partitions the answer to a batch names, so that its header stays one that clients take.
+	maxNamed = 128
+)
 
 // wrote notes a write's position in the answer's header, whatever the answer will be.
 func wrote(w http.ResponseWriter, p emitters.Position) {
@@ -29,22 +35,34 @@ func wrote(w http.ResponseWriter, p emitters.Position) {
 	h.Set(positionHeader, p.String())
 }
 
+// wroteAll notes the highest position of each partition.
+func wroteAll(w http.ResponseWriter, highest map[int32]emitters.Position) {
+	partitions := slices.Sorted(maps.Keys(highest))
+	for _, partition := range partitions[:min(len(partitions), maxNamed)] {
+		wrote(w, highest[partition])
+	}
+}
+
 // positionsOf reads the positions that a request names.
 func positionsOf(r *http.Request) ([]emitters.Position, error) {
 	all := strings.Join(r.Header.Values(positionHeader), ",")
 	if all == "" {
 		return nil, nil
 	}
-	texts := strings.Split(all, ",")
-	if len(texts) > maxPositions {
-		return nil, badRequest("%s has %d positions, at most %d are taken", positionHeader, len(texts), maxPositions)
-	}
-	positions := make([]emitters.Position, len(texts))
-	for i, text := range texts {
-		var err error
-		if positions[i], err = emitters.ParsePosition(strings.TrimSpace(text)); err != nil {
+	var positions []emitters.Position
+	waits := 0
+	for text := range strings.SplitSeq(all, ",") {
+		p, err := emitters.ParsePosition(strings.TrimSpace(text))
+		if err != nil {
 			return nil, badRequest("%s: %v", positionHeader, err)
 		}
+		if p.Topic != freshet.Posts {
+			waits++
+		}
+		positions = append(positions, p)
+	}
+	if waits > maxPositions {
+		return nil, badRequest("%s has %d positions to wait for, at most %d are taken", positionHeader, waits, maxPositions)
 	}
 	return positions, nil
 }
@@ -53,7 +71,7 @@ func positionsOf(r *http.Request) ([]emitters.Position, error) {
 // posts need no wait: they are answered when Redis, which all API processes share, has them.
 func (a *API) awaitPositions(r *http.Request) error {
 	positions, err := positionsOf(r)
-	if err != nil {
+	if err != nil || len(positions) == 0 {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(r.Context(), PositionTimeout)

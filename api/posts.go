@@ -1,69 +1,62 @@
 package api
 
 import (
+	"context"
 	"net/http"
+	"strconv"
 	"unicode/utf8"
 
 	"freshet"
 	"freshet/views"
 )
 
-type postJSON struct {
-	ID         string             `json:"id"`
-	Author     freshet.AccountID  `json:"author"`
-	Text       string             `json:"text"`
-	ReplyTo    string             `json:"reply_to,omitempty"`
-	Visibility freshet.Visibility `json:"visibility"`
-	CreatedAt  jsonTime           `json:"created_at"`
-	EditedAt   *jsonTime          `json:"edited_at,omitempty"`
-}
-
-func postOf(p freshet.Post, author freshet.AccountID) postJSON {
-	j := postJSON{
-		ID: p.ID.String(), Author: author, Text: p.Text, Visibility: p.Visibility, CreatedAt: jsonTime(p.CreatedAt),
-	}
-	if p.ReplyTo != 0 {
-		j.ReplyTo = p.ReplyTo.String()
-	}
-	if !p.EditedAt.IsZero() {
-		edited := jsonTime(p.EditedAt)
-		j.EditedAt = &edited
-	}
-	return j
-}
-
-// createPost mints the post's id. The post it replies to is not looked up: posting needs Kafka alone.
+// createPost publishes a post. The one that it replies to is not looked up: posting needs Kafka alone.
 func (a *API) createPost(w http.ResponseWriter, r *http.Request) error {
 	body, err := readObject(w, r, false)
 	if err != nil {
 		return err
 	}
-	post, id, err := parsePost(body)
+	post, author, err := a.newPost(r.Context(), body)
 	if err != nil {
 		return err
 	}
-	author, err := a.openAccount(id)
-	if err != nil {
-		return err
-	}
-	post.Author = author.Number
-	if post.ID, err = a.Minter.Mint(r.Context()); err != nil {
-		return err
-	}
-	post.CreatedAt = post.ID.Time()
 	position, err := a.Publisher.Publish(r.Context(), post)
 	if err != nil {
 		return err
 	}
 	wrote(w, position)
 	w.Header().Set("Location", "/v1/posts/"+post.ID.String())
-	return respond(w, http.StatusCreated, postOf(post, author.ID))
+	return respondPost(w, http.StatusCreated, &post, author)
+}
+
+// newPost makes a post of what was sent, with an id that is new.
+func (a *API) newPost(ctx context.Context, body *object) (freshet.Post, freshet.AccountID, error) {
+	post, id, err := parsePost(body)
+	if err != nil {
+		return post, "", err
+	}
+	author, err := a.openAccount(id)
+	if err != nil {
+		return post, "", err
+	}
+	post.Author = author.Number
+	if post.ID, err = a.Minter.Mint(ctx); err != nil {
+		return post, "", err
+	}
+	post.CreatedAt = post.ID.Time()
+	return post, author.ID, nil
+}
+
+func respondPost(w http.ResponseWriter, status int, post *freshet.Post, author freshet.AccountID) error {
+	b := appendPost(make([]byte, 0, 256+len(post.Text)), post, author)
+	respondJSON(w, status, append(b, '\n'))
+	return nil
 }
 
 func parsePost(body *object) (post freshet.Post, author freshet.AccountID, err error) {
 	if s := body.needed("author"); body.broken["author"] == "" {
 		if author, err = freshet.ParseAccountID(s); err != nil {
-			body.broken["author"] = err.Error()
+			body.breaks("author", err.Error())
 		}
 	}
 	post.Text = body.needed("text")
@@ -72,7 +65,7 @@ func parsePost(body *object) (post freshet.Post, author freshet.AccountID, err e
 	body.rule("text", length <= freshet.MaxText, "has more than %d characters", freshet.MaxText)
 	if s, ok := body.text("reply_to"); ok {
 		if post.ReplyTo, err = freshet.ParsePostID(s); err != nil {
-			body.broken["reply_to"] = err.Error()
+			body.breaks("reply_to", err.Error())
 		}
 	}
 	post.Visibility = freshet.Public
@@ -109,7 +102,7 @@ func (a *API) getPost(w http.ResponseWriter, r *http.Request) error {
 	if !known || !freshet.CanSee(post, asAuthor(author)) {
 		return hidden
 	}
-	return respond(w, http.StatusOK, postOf(post, author.ID))
+	return respondPost(w, http.StatusOK, &post, author.ID)
 }
 
 func (a *API) deletePost(w http.ResponseWriter, r *http.Request) error {
@@ -159,19 +152,35 @@ func visiblePosts(posts []freshet.Post, author freshet.Account) []freshet.Post {
 func (a *API) respondPosts(
 	w http.ResponseWriter, r *http.Request, page views.Page, kind listKind, of freshet.Number, limit int,
 ) error {
-	items := make([]postJSON, 0, len(page.Posts))
-	for _, p := range page.Posts {
-		author, known, err := a.Accounts.ByNumber(p.Author)
+	size := 256
+	for i := range page.Posts {
+		size += 192 + len(page.Posts[i].Text)
+	}
+	b := append(make([]byte, 0, size), `{"items":[`...)
+	for i := range page.Posts {
+		post := &page.Posts[i]
+		author, known, err := a.Accounts.ByNumber(post.Author)
 		if err != nil {
 			return err
 		}
 		if !known {
 			page.Complete = false
+		}
+		if !known || author.Closed {
 			continue
 		}
-		if !author.Closed {
-			items = append(items, postOf(p, author.ID))
+		if b[len(b)-1] != '[' {
+			b = append(b, ',')
 		}
+		b = appendPost(b, post, author.ID)
 	}
-	return a.respondList(w, r, list{Items: items, Complete: &page.Complete}, kind, of, limit, uint64(page.Next))
+	b = append(b, ']')
+	if page.Next != 0 {
+		b = append(b, `,"next_cursor":`...)
+		b = appendString(b, a.linkNext(w, r, kind, of, limit, uint64(page.Next)))
+	}
+	b = append(b, `,"complete":`...)
+	b = strconv.AppendBool(b, page.Complete)
+	respondJSON(w, http.StatusOK, append(b, "}\n"...))
+	return nil
 }

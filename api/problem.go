@@ -115,18 +115,26 @@ func problemOf(err error) *problem {
 	return internalError()
 }
 
-func writeProblem(w http.ResponseWriter, p *problem) {
+func (p *problem) encode() []byte {
 	answer := *p
 	answer.Type, answer.Title = "about:blank", http.StatusText(p.Status)
 	data, err := json.Marshal(answer)
 	if err != nil { // a struct of strings
 		panic(err)
 	}
+	return data
+}
+
+// retrySeconds is the value of Retry-After.
+func retrySeconds(d time.Duration) string { return strconv.Itoa(max(1, int(d/time.Second))) }
+
+func writeProblem(w http.ResponseWriter, p *problem) {
+	data := p.encode()
 	h := w.Header()
 	h.Set("Content-Type", "application/problem+json")
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	if p.retryAfter > 0 {
-		h.Set("Retry-After", strconv.Itoa(max(1, int(p.retryAfter/time.Second))))
+		h.Set("Retry-After", retrySeconds(p.retryAfter))
 	}
 	w.WriteHeader(p.Status)
 	_, _ = w.Write(data) // the client is gone: nobody is left to tell

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
-	"net/url"
 	"strconv"
 	"time"
 
@@ -20,7 +19,7 @@ type jsonTime time.Time
 
 // MarshalJSON implements json.Marshaler.
 func (t jsonTime) MarshalJSON() ([]byte, error) {
-	return time.Time(t).UTC().AppendFormat(nil, `"`+timeLayout+`"`), nil
+	return appendTime(nil, time.Time(t)), nil
 }
 
 // list is an answer with a part of a list.
@@ -28,8 +27,6 @@ type list struct {
 	Items any `json:"items"`
 	// NextCursor is absent only when nothing more can come.
 	NextCursor string `json:"next_cursor,omitempty"`
-	// Complete is absent where nothing can be missing.
-	Complete *bool `json:"complete,omitempty"`
 }
 
 func respond(w http.ResponseWriter, status int, body any) error {
@@ -39,11 +36,17 @@ func respond(w http.ResponseWriter, status int, body any) error {
 	if err := e.Encode(body); err != nil {
 		return fmt.Errorf("encode the answer: %w", err)
 	}
-	w.Header().Set("Content-Type", "application/json")
-	w.Header().Set("Content-Length", strconv.Itoa(b.Len()))
-	w.WriteHeader(status)
-	_, _ = w.Write(b.Bytes()) // the client is gone: nobody is left to tell
+	respondJSON(w, status, b.Bytes())
 	return nil
+}
+
+// respondJSON answers with JSON that is encoded.
+func respondJSON(w http.ResponseWriter, status int, data []byte) {
+	h := w.Header()
+	h.Set("Content-Type", mediaJSON)
+	h.Set("Content-Length", strconv.Itoa(len(data)))
+	w.WriteHeader(status)
+	_, _ = w.Write(data) // the client is gone: nobody is left to tell
 }
 
 // respondList answers with a list. next is the value of the cursor of the next page, 0 for none.
@@ -51,9 +54,18 @@ func (a *API) respondList(
 	w http.ResponseWriter, r *http.Request, l list, kind listKind, of freshet.Number, limit int, next uint64,
 ) error {
 	if next != 0 {
-		l.NextCursor = a.cursors.seal(kind, of, next)
-		query := url.Values{"limit": {strconv.Itoa(limit)}, "cursor": {l.NextCursor}}
-		w.Header().Set("Link", fmt.Sprintf("<%s?%s>; rel=%q", r.URL.EscapedPath(), query.Encode(), "next"))
+		l.NextCursor = a.linkNext(w, r, kind, of, limit, next)
 	}
 	return respond(w, http.StatusOK, l)
+}
+
+// linkNext sends the header with the link to the next page, and returns its cursor.
+func (a *API) linkNext(
+	w http.ResponseWriter, r *http.Request, kind listKind, of freshet.Number, limit int, next uint64,
+) string {
+	cursor := a.cursors.seal(kind, of, next)
+	// The order of the parameters is that of url.Values.Encode; a cursor needs no escapes.
+	link := "<" + r.URL.EscapedPath() + "?cursor=" + cursor + "&limit=" + strconv.Itoa(limit) + `>; rel="next"`
+	w.Header().Set("Link", link)
+	return cursor
 }

@@ -5,6 +5,8 @@ import (
 	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -235,6 +237,25 @@ var spec = sync.OnceValue(func() *openapi3.T {
 	return doc
 })
 
+// Each line of a batch, and of its answer, is held against the items of the array that the file describes.
+func init() {
+	openapi3filter.RegisterBodyDecoder("application/x-ndjson", func(
+		body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn,
+	) (any, error) {
+		lines := []any{}
+		for d := json.NewDecoder(body); ; {
+			var line any
+			switch err := d.Decode(&line); {
+			case errors.Is(err, io.EOF):
+				return lines, nil
+			case err != nil:
+				return lines, nil //nolint:nilerr // a line that is broken is answered, not refused
+			}
+			lines = append(lines, line)
+		}
+	})
+}
+
 var specRoutes = sync.OnceValue(func() routers.Router {
 	router, err := gorillamux.NewRouter(spec())
 	if err != nil {
@@ -286,6 +307,7 @@ type memoryPosts struct {
 	offset    int64
 	followers map[freshet.Number][]freshet.Number
 	partial   bool
+	refuses   func(freshet.Post) bool // by PublishAll; may be nil
 	fails     error
 	panics    bool
 }
@@ -343,6 +365,18 @@ func (m *memoryPosts) Publish(_ context.Context, p freshet.Post) (emitters.Posit
 	return m.position(p.Author), nil
 }
 
+func (m *memoryPosts) PublishAll(ctx context.Context, posts []freshet.Post) []emitters.Outcome {
+	outcomes := make([]emitters.Outcome, len(posts))
+	for i, p := range posts {
+		if m.refuses != nil && m.refuses(p) {
+			outcomes[i].Err = fmt.Errorf("a test: %w", emitters.ErrUnavailable)
+			continue
+		}
+		outcomes[i].Position, outcomes[i].Err = m.Publish(ctx, p)
+	}
+	return outcomes
+}
+
 func (m *memoryPosts) Delete(_ context.Context, id freshet.PostID) (emitters.Position, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -361,7 +395,9 @@ func (m *memoryPosts) Delete(_ context.Context, id freshet.PostID) (emitters.Pos
 
 func (m *memoryPosts) position(author freshet.Number) emitters.Position {
 	m.offset++
-	return emitters.Position{Topic: freshet.Posts, Offset: m.offset, Key: author.Key()}
+	return emitters.Position{
+		Topic: freshet.Posts, Partition: freshet.PartitionOf(author.Key(), partitions), Offset: m.offset, Key: author.Key(),
+	}
 }
 
 func (m *memoryPosts) Followers(

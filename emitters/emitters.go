@@ -7,6 +7,8 @@
 //	emitters.go   opening, closing, and the one path that every write takes
 //	records.go    the methods, one per kind of record
 //	position.go   Position and its form in the Freshet-Position header
+//	batch.go      many posts written to Kafka at once
+//	show.go       writing posts into Redis
 //	publisher.go  posts written to Kafka, and then to Redis for who has just written them
 package emitters
 
@@ -91,24 +93,27 @@ func (e *Emitters) Close() error {
 	return errors.Join(errs...)
 }
 
-// outcome is what became of a write.
-type outcome struct {
-	position Position
-	err      error
+// Outcome is what became of a write: where it lies, if Err is nil.
+type Outcome struct {
+	Position Position
+	Err      error
 }
 
 // write waits for the acknowledgement, at most until ctx ends or ProduceTimeout is over.
 func (e *Emitters) write(ctx context.Context, topic freshet.Topic, key string, message any) (Position, error) {
-	ctx, cancel := context.WithTimeout(ctx, ProduceTimeout)
-	defer cancel()
-	done := make(chan outcome, 1)
-	err := e.start(ctx, topic, key, message, func(p Position, err error) { done <- outcome{p, err} })
+	if end, ok := ctx.Deadline(); !ok || time.Until(end) > ProduceTimeout {
+		bounded, cancel := context.WithTimeout(ctx, ProduceTimeout)
+		defer cancel()
+		ctx = bounded
+	}
+	done := make(chan Outcome, 1)
+	err := e.start(ctx, topic, key, message, func(p Position, err error) { done <- Outcome{p, err} })
 	if err != nil {
 		return Position{}, err
 	}
 	select {
 	case o := <-done:
-		return o.position, o.err
+		return o.Position, o.Err
 	case <-ctx.Done():
 		return Position{}, fmt.Errorf("write to %s under key %q: %w: %w",
 			e.names.Topic(topic), key, ErrUnavailable, context.Cause(ctx))
@@ -122,6 +127,9 @@ func (e *Emitters) start(
 	ctx context.Context, topic freshet.Topic, key string, message any, done func(Position, error),
 ) error {
 	s, name := e.streams[topic], e.names.Topic(topic)
+	if ctx.Err() != nil {
+		return fmt.Errorf("write to %s under key %q: %w: %w", name, key, ErrUnavailable, context.Cause(ctx))
+	}
 	select {
 	case s.slots <- struct{}{}:
 	case <-ctx.Done():

@@ -37,45 +37,33 @@ type Publisher struct {
 	// Unwritten, unless nil, is called with a post that is in the log and not in Redis, before Publish returns.
 	Unwritten func(author freshet.Number, post freshet.PostID)
 	Log       *slog.Logger
+
+	tokens zoneTokens
 }
 
 // Publish writes a new post. When it returns nil the post is in the log and will never be lost; unless Redis does not
 // take it, a read of the author's feed, the author's posts or the post finds it.
 func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, error) {
-	zone := &feeds.ReadZone{Zone: p.Layout.OfPost(post.ID)}
-	if err := p.try(ctx, zone); err != nil {
-		p.Log.Debug("redis is away; fan-out will write the post", "post", post.ID, "error", err)
-	}
+	posts := []freshet.Post{post}
+	tokens := p.tokensOf(ctx, posts)
 	at, err := p.Emitters.Post(ctx, freshet.PostEvent{Kind: freshet.PostCreated, Post: post})
 	if err != nil {
 		return at, err
 	}
-	if zone.State.Token == "" {
-		p.unwritten(post)
-		return at, nil
-	}
-	body, err := proto.Marshal(events.BodyOf(post))
-	if err != nil {
-		return at, fmt.Errorf("encode post %s for redis: %w", post.ID, err)
-	}
-	// The body first: who finds the id looks for it. The token is that of before the post was in the log: had Redis lost
-	// anything since, the post could have been deleted meanwhile and its tombstone be gone.
-	write := &feeds.PutBody{Post: post.ID, Token: zone.State.Token, Offset: at.Offset, Body: body}
-	err = p.try(ctx, write)
-	if err == nil {
-		err = p.try(ctx, &feeds.AppendOutbox{Author: post.Author, IDs: feeds.AppendID(nil, post.ID)})
-	}
-	if err != nil {
-		p.unwritten(post)
-		p.Log.Debug("redis does not take a post; fan-out will write it", "post", post.ID, "error", err)
-	}
+	p.show(ctx, posts, []Outcome{{Position: at}}, tokens)
 	return at, nil
 }
 
-func (p *Publisher) unwritten(post freshet.Post) {
-	if p.Unwritten != nil {
-		p.Unwritten(post.Author, post.ID)
+// PublishAll is Publish for many posts, with an outcome for each; those that were not written have an error. All are
+// written to the log at once, those of an author in the order given.
+func (p *Publisher) PublishAll(ctx context.Context, posts []freshet.Post) []Outcome {
+	if len(posts) == 0 {
+		return nil
 	}
+	tokens := p.tokensOf(ctx, posts)
+	outcomes := p.Emitters.Posts(ctx, posts)
+	p.show(ctx, posts, outcomes, tokens)
+	return outcomes
 }
 
 // Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted
@@ -145,8 +133,8 @@ func (p *Publisher) authorOf(ctx context.Context, id freshet.PostID) (freshet.Nu
 
 func (p *Publisher) try(ctx context.Context, op feeds.Op) error { return p.within(ctx, redisGrace, op) }
 
-func (p *Publisher) within(ctx context.Context, grace time.Duration, op feeds.Op) error {
+func (p *Publisher) within(ctx context.Context, grace time.Duration, ops ...feeds.Op) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
 	defer cancel()
-	return p.Conn.Do(ctx, op)
+	return p.Conn.Do(ctx, ops...)
 }

@@ -13,17 +13,24 @@ import (
 // Accounts looks accounts up by id and by number, in the directory's table. It is safe for concurrent use.
 type Accounts struct {
 	*table
-	rows *rowCache[*events.DirectoryRow]
+	rows  *rowCache[*events.DirectoryRow]
+	cache *accountCache
 }
 
-// maxCachedAccounts bounds the decoded rows that are kept, two for each account: about 60 MB.
+// maxCachedAccounts bounds the decoded rows that are kept, two for each account: about 60 MB. Half as many accounts are
+// kept by number, in some 20 MB.
 const maxCachedAccounts = 200_000
 
 // NewAccounts opens the view; the caller runs it.
 func NewAccounts(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Accounts, error) {
-	a := &Accounts{rows: newRowCache(maxCachedAccounts, func(*events.DirectoryRow) int { return 1 })}
-	t, err := openTable(brokers, names.Table(freshet.DirectoryGroup), directory.Table,
-		func(key string, _ []byte) { a.rows.invalidate(key) }, settings)
+	a := &Accounts{
+		rows:  newRowCache(maxCachedAccounts, func(*events.DirectoryRow) int { return 1 }),
+		cache: newAccountCache(maxCachedAccounts / 2),
+	}
+	t, err := openTable(brokers, names.Table(freshet.DirectoryGroup), directory.Table, func(key string, _ []byte) {
+		a.rows.invalidate(key)
+		a.cache.invalidate(key) // last: what it keeps afterwards was made of rows that were read afterwards
+	}, settings)
 	if err != nil {
 		return nil, err
 	}
@@ -43,6 +50,21 @@ func (a *Accounts) ByID(id freshet.AccountID) (freshet.Account, bool, error) {
 // ByNumber returns the account of a number; false if no account has it. An account whose id was registered again is
 // closed, and only ID, Number and Closed are known of it.
 func (a *Accounts) ByNumber(n freshet.Number) (freshet.Account, bool, error) {
+	if err := a.isOpen(); err != nil {
+		return freshet.Account{}, false, err
+	}
+	account, ok, ticket := a.cache.get(n)
+	if ok {
+		return account, true, nil
+	}
+	account, ok, err := a.byNumber(n)
+	if err == nil && ok {
+		a.cache.put(n, account, ticket)
+	}
+	return account, ok, err
+}
+
+func (a *Accounts) byNumber(n freshet.Number) (freshet.Account, bool, error) {
 	row, err := a.directoryRow(freshet.NumberKey(n))
 	if err != nil || row.GetId() == "" {
 		return freshet.Account{}, false, err
@@ -87,12 +109,16 @@ func (a *Accounts) AwaitProfile(ctx context.Context, id freshet.AccountID, offse
 	})
 }
 
+// isOpen: the caches outlive the view.
+func (a *Accounts) isOpen() error {
+	a.mu.RLock()
+	defer a.mu.RUnlock()
+	return a.answers()
+}
+
 // directoryRow is shared: nobody changes it.
 func (a *Accounts) directoryRow(key string) (*events.DirectoryRow, error) {
-	a.mu.RLock() // the cache outlives the view
-	err := a.answers()
-	a.mu.RUnlock()
-	if err != nil {
+	if err := a.isOpen(); err != nil {
 		return nil, err
 	}
 	return a.rows.get(key, func() (*events.DirectoryRow, error) {

@@ -1,6 +1,6 @@
 // Package views answers look-ups: accounts, whom they follow, their counts, and their feeds.
 //
-//	accounts.go    Accounts: by id, by number; the directory's table
+//	accounts.go    Accounts: by id, by number (kept in accountcache.go); the directory's table
 //	following.go   Following: an account's row; following's table, decoded rows kept in rowcache.go
 //	stats.go       Stats: followers and posts of an account; the stats topic
 //	tiers.go       Tiers: authors whose posts are pulled; the tiers topic

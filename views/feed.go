@@ -97,11 +97,19 @@ func (f *Feeds) Feed(ctx context.Context, reader freshet.Number, before freshet.
 			authors = append(authors, relation.Account)
 		}
 	}
+	known := make(map[freshet.Number]freshet.Relationship, limit) // within this read, an author's posts share one
 	p := pager{
 		Feeds: f, cached: cached, authors: authors, before: before, limit: limit,
 		wanted: func(post freshet.Post) (bool, error) {
-			r, err := f.relationship(reader, row, post.Author)
-			return freshet.InFeed(post, r), err
+			r, ok := known[post.Author]
+			if !ok {
+				var err error
+				if r, err = f.relationship(reader, row, post.Author); err != nil {
+					return false, err
+				}
+				known[post.Author] = r
+			}
+			return freshet.InFeed(post, r), nil
 		},
 	}
 	return p.page(ctx)
@@ -145,7 +153,8 @@ func (f *Feeds) relationship(
 func (f *Feeds) cached(ctx context.Context, reader freshet.Number, row *freshet.Following) (merged, error) {
 	for try := 0; ; try++ {
 		read := &feeds.ReadBlock{Block: reader.Block(), Slot: int(reader.Slot())}
-		if err := f.Conn.Do(ctx, read); err != nil {
+		own := &feeds.ReadOutbox{Author: reader} // no tree brings a post to its author, so it need not come after the feed
+		if err := f.Conn.Do(ctx, read, own); err != nil {
 			return merged{}, err
 		}
 		feed, logged, err := read.Feed(reader.Slot())
@@ -166,14 +175,14 @@ func (f *Feeds) cached(ctx context.Context, reader freshet.Number, row *freshet.
 		case err != nil:
 			return merged{}, err
 		case !feed.Building:
-			return f.warm(ctx, reader, row, read, feed, logged)
+			return f.warm(ctx, reader, row, warmRead{read, own, feed, logged})
 		case f.Now().Before(feed.Lease):
 			if try < buildTries {
 				f.Pause(ctx, buildPause)
 				continue
 			}
 			m := merged{ids: append(feed.IDs, logged...)}
-			outboxes, err := f.Layout.ReadOutboxes(ctx, f.Conn, f.Store, []freshet.Number{reader})
+			outboxes, err := f.Layout.Outboxes(ctx, f.Conn, f.Store, []*feeds.ReadOutbox{own})
 			m.add(outboxes)
 			return m, err
 		}
@@ -184,11 +193,19 @@ func (f *Feeds) cached(ctx context.Context, reader freshet.Number, row *freshet.
 	}
 }
 
+// warmRead is a feed as Redis has it, with the reader's outbox.
+type warmRead struct {
+	*feeds.ReadBlock
+	own    *feeds.ReadOutbox
+	feed   feeds.Feed
+	logged []freshet.PostID
+}
+
 // warm completes a feed that is there.
 func (f *Feeds) warm(
-	ctx context.Context, reader freshet.Number, row *freshet.Following,
-	read *feeds.ReadBlock, feed feeds.Feed, logged []freshet.PostID,
+	ctx context.Context, reader freshet.Number, row *freshet.Following, read warmRead,
 ) (merged, error) {
+	feed := read.feed
 	pulled, err := f.Tiers.Pulled()
 	if err != nil {
 		return merged{}, err
@@ -196,16 +213,21 @@ func (f *Feeds) warm(
 	now := f.Now()
 	from := sourcesOf(row, feed.RowVersion, pulled)
 	kept, missing := f.Kept.get(now, from.pulled)
-	own := slices.Concat([]freshet.Number{reader}, from.late)
-	outboxes, err := f.Layout.ReadOutboxes(ctx, f.Conn, f.Store, slices.Concat(own, missing))
+	own, err := f.Layout.Outboxes(ctx, f.Conn, f.Store, []*feeds.ReadOutbox{read.own})
 	if err != nil {
 		return merged{}, err
 	}
-	f.Kept.put(now, missing, outboxes[len(own):])
-	m := merged{ids: slices.Concat(feed.IDs, logged), floor: f.Layout.Floor(feed.IDs), complete: read.State.Well()}
+	outboxes, err := f.Layout.ReadOutboxes(ctx, f.Conn, f.Store, slices.Concat(from.late, missing))
+	if err != nil {
+		return merged{}, err
+	}
+	late, fresh := outboxes[:len(from.late)], outboxes[len(from.late):]
+	f.Kept.put(now, missing, fresh)
+	m := merged{ids: slices.Concat(feed.IDs, read.logged), floor: f.Layout.Floor(feed.IDs), complete: read.State.Well()}
+	m.add(own)
 	m.add(outboxes)
 	m.add(kept)
-	m.complete = m.complete && !f.Unwritten.lacks(reader, outboxes[0])
+	m.complete = m.complete && !f.Unwritten.lacks(reader, own[0])
 	// A view that is behind the row that the feed was built from does not know of follows that the feed relies on.
 	m.complete = m.complete && row.At() >= feed.RowVersion
 	// One that is behind its topic may not know of authors whose posts are not delivered any more.
@@ -221,7 +243,7 @@ func (f *Feeds) warm(
 		// From now on the feed has what these outboxes had when their trees reported the reader; later posts come by the
 		// trees. Relations that are not applied yet will be applied at a later version of the row.
 		feed.RowVersion = row.At()
-		for _, outbox := range outboxes[1:len(own)] {
+		for _, outbox := range late {
 			feed.IDs = append(feed.IDs, outbox.IDs...)
 		}
 		feed.IDs = feeds.Newest(feed.IDs, f.Layout.FeedLength)

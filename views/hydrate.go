@@ -37,13 +37,15 @@ func (f *Feeds) hydrate(
 	ctx context.Context, ids []freshet.PostID, known map[freshet.PostID]freshet.Post, reached reached,
 ) ([]body, error) {
 	bodies := make([]body, len(ids))
-	recent, drawn := f.Recent.look(ids)
-	reads := make([]*feeds.ReadBody, len(ids))
-	ops := make([]feeds.Op, 0, len(ids))
+	drawn := f.Recent.look(ids, bodies)
+	var reads []*feeds.ReadBody // nil for those that are kept
+	var ops []feeds.Op
 	for i, id := range ids {
-		if post, ok := recent[id]; ok {
-			bodies[i] = body{state: bodyFound, post: post}
+		if bodies[i].state == bodyFound {
 			continue
+		}
+		if reads == nil {
+			reads, ops = make([]*feeds.ReadBody, len(ids)), make([]feeds.Op, 0, len(ids)-i)
 		}
 		reads[i] = &feeds.ReadBody{Post: id}
 		ops = append(ops, reads[i])

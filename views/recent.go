@@ -43,24 +43,27 @@ func NewRecent(now func() time.Time) *Recent {
 	return &Recent{now: now, newer: map[freshet.PostID]freshet.Post{}, capacity: maxRecent}
 }
 
-// look answers the posts of ids that are kept, and a ticket for keep, drawn before anything else is read.
-func (r *Recent) look(ids []freshet.PostID) (found map[freshet.PostID]freshet.Post, drawn ticket) {
+// look puts the posts of ids that are kept into bodies, each in its place, and answers a ticket for keep, drawn before
+// anything else is read.
+func (r *Recent) look(ids []freshet.PostID, bodies []body) (drawn ticket) {
 	if r == nil {
-		return nil, ticket{}
+		return ticket{}
 	}
 	r.mu.RLock()
 	defer r.mu.RUnlock()
-	found = make(map[freshet.PostID]freshet.Post, len(ids))
 	now := r.now()
 	age := now.Sub(r.turned)
-	for _, id := range ids {
-		if post, ok := r.newer[id]; ok && age < 2*recentTurn {
-			found[id] = post
-		} else if post, ok := r.older[id]; ok && age < recentTurn {
-			found[id] = post
+	for i, id := range ids {
+		post, ok := r.newer[id]
+		if !ok || age >= 2*recentTurn {
+			post, ok = r.older[id]
+			ok = ok && age < recentTurn
+		}
+		if ok {
+			bodies[i] = body{state: bodyFound, post: post}
 		}
 	}
-	return found, ticket{r.forgets, now}
+	return ticket{r.forgets, now}
 }
 
 // keep keeps posts that were read after the ticket was drawn, unless that took long, or anything has been forgotten

@@ -11,12 +11,12 @@ func TestRecent(t *testing.T) {
 	now := time.Unix(1000, 0)
 	r := NewRecent(func() time.Time { return now })
 	kept := func(id freshet.PostID) bool {
-		found, _ := r.look([]freshet.PostID{id})
-		_, ok := found[id]
-		return ok
+		var found [1]body
+		r.look([]freshet.PostID{id}, found[:])
+		return found[0].state == bodyFound && found[0].post.ID == id
 	}
 	put := func(id freshet.PostID) {
-		_, ticket := r.look(nil)
+		ticket := r.look(nil, nil)
 		r.keep([]freshet.Post{{ID: id}}, ticket)
 	}
 	put(1)
@@ -38,7 +38,7 @@ func TestRecent(t *testing.T) {
 	}
 
 	// A reader that found the post before it was deleted comes after the delete.
-	_, ticket := r.look([]freshet.PostID{4})
+	ticket := r.look([]freshet.PostID{4}, make([]body, 1))
 	r.Forget(4)
 	r.keep([]freshet.Post{{ID: 4}}, ticket)
 	if kept(4) {

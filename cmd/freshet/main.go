@@ -38,6 +38,7 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	tuneMemory(os.Getenv)
 	root := rootCommand()
 	root.SetArgs(args)
 	err := root.ExecuteContext(ctx)
@@ -57,8 +58,11 @@ func run(args []string) int {
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
-		Use:           "freshet",
-		Short:         "A feed service: accounts follow accounts, accounts post, everyone reads a home feed",
+		Use:   "freshet",
+		Short: "A feed service: accounts follow accounts, accounts post, everyone reads a home feed",
+		Long: `A feed service: accounts follow accounts, accounts post, everyone reads a home feed.
+
+Unless the environment sets them, GOGC is 300 and GOMEMLIMIT half of the machine's memory.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {

@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -14,65 +13,86 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"freshet/internal/config"
 	"freshet/internal/load"
 )
 
-// batchSize is how many posts a batch of the benchmark has.
-const batchSize = 500
+const (
+	// acceptConnections wait for Kafka most of the time, so they are more than those that read.
+	acceptConnections = 128
+	// batchSize is how many posts a batch of the benchmark has.
+	batchSize        = 500
+	batchConnections = 4
+)
 
+// accept measures posting twice: with fan-out and the archive in the process that takes the posts, and after that
+// without, where the backlog waits in Kafka. A profile is of the second.
 func (b *bench) accept(ctx context.Context) error {
-	return b.withProgram(ctx, func(p *program) error {
-		c, err := p.client(openConnections)
-		if err != nil {
-			return err
-		}
-		defer c.close()
-		texts := passages()
-		b.Progress("post", 0, 0)
-		load.Closed(ctx, connections, b.Warm, p.sendPost(c, texts))
-		var o load.Outcome
-		if err := b.profile(func() error {
-			o = load.Closed(ctx, 2*connections, b.For, p.sendPost(c, texts))
-			return nil
-		}); err != nil {
-			return err
-		}
-		note := fmt.Sprintf("%d connections; fan-out and archive run beside it", 2*connections)
-		if err := b.outcome("posts accepted singly over HTTP, as many as possible", o, 1, "posts/s", note); err != nil {
-			return err
-		}
-		o = load.Open(ctx, openConnections, b.Rate, b.For, p.sendPost(c, texts))
-		if err := b.outcome("posts accepted at a rate", o, 1, "posts/s", short(b.Rate)+"/s wanted"); err != nil {
-			return err
-		}
-		if err := b.acceptBatches(ctx, p, c, texts); err != nil {
+	texts := encoded(passages())
+	profile := b.Profile
+	b.Profile = ""
+	n, err := b.makeNetwork()
+	if err != nil {
+		return err
+	}
+	err = b.withNetwork(ctx, n, func(p *program) error {
+		if err := b.acceptPosts(ctx, p, texts, "all roles"); err != nil {
 			return err
 		}
 		return b.acceptBaseline(ctx, p, texts)
 	})
+	if err = errors.Join(err, b.servers.flush(ctx)); err != nil {
+		return err
+	}
+	b.Profile = profile
+	return b.withNetwork(ctx, n, func(p *program) error {
+		return b.acceptPosts(ctx, p, texts, "the API alone")
+	}, config.API)
 }
 
-func (b *bench) acceptBatches(ctx context.Context, p *program, c *client, texts []string) error {
+func (b *bench) acceptPosts(ctx context.Context, p *program, texts []string, what string) error {
+	c, err := p.client(openConnections)
+	if err != nil {
+		return err
+	}
+	defer c.close()
+	b.Progress("post", 0, 0)
+	load.Closed(ctx, connections, b.Warm, p.sendPost(c, texts))
+	o := load.Open(ctx, openConnections, b.Rate, b.For, p.sendPost(c, texts))
+	if err := b.outcome("posts accepted at a rate, "+what, o, 1, "posts/s", short(b.Rate)+"/s wanted"); err != nil {
+		return err
+	}
+	note := fmt.Sprintf("%d connections", acceptConnections)
+	if err := b.profile(func() error {
+		return b.closed(ctx, "posts accepted singly over HTTP, as many as possible, "+what, acceptConnections, 1, "posts/s",
+			note, p.sendPost(c, texts))
+	}); err != nil {
+		return err
+	}
+	return b.acceptBatches(ctx, p, c, texts, what)
+}
+
+func (b *bench) acceptBatches(ctx context.Context, p *program, c *client, texts []string, what string) error {
+	var bodies [batchConnections][]byte
 	send := func(ctx context.Context, worker int) error {
-		var body bytes.Buffer
+		body := bodies[worker][:0]
 		for range batchSize {
-			body.Write(p.postBody(c.rngs[worker], texts))
-			body.WriteByte('\n')
+			body = append(p.appendPost(body, c.rngs[worker], texts), '\n')
 		}
+		bodies[worker] = body
 		conn := c.conns[worker]
-		status, answer, err := conn.Do(ctx, http.MethodPost, "/v1/posts/batch", "application/x-ndjson", body.Bytes())
+		status, answer, err := conn.Do(ctx, http.MethodPost, "/v1/posts/batch", "application/x-ndjson", body)
 		if err != nil {
 			return err
 		}
-		return wanted(status, http.StatusMultiStatus, answer)
-	}
-	if err := send(ctx, 0); err != nil {
-		b.Logger.Warn("the API takes no batches of posts; they are left out", "error", err)
+		if n := bytes.Count(answer, []byte(`{"status":201,`)); n != batchSize {
+			return fmt.Errorf("%w: %d of %d posts were accepted: %d %s", errStatus, n, batchSize, status,
+				answer[:min(len(answer), 200)])
+		}
 		return nil
 	}
-	o := load.Closed(ctx, 8, b.For, send)
-	note := fmt.Sprintf("8 connections, %d a batch", batchSize)
-	return b.outcome("posts accepted in batches", o, batchSize, "posts/s", note)
+	note := fmt.Sprintf("%d connections, %d a batch", batchConnections, batchSize)
+	return b.closed(ctx, "posts accepted in batches, "+what, batchConnections, batchSize, "posts/s", note, send)
 }
 
 // acceptBaseline is a server that writes the author's followers' feeds before it answers, with pipelined ZADDs, and
@@ -128,47 +148,4 @@ func (b *bench) acceptBaseline(ctx context.Context, p *program, texts []string) 
 	o := load.Closed(ctx, 2*connections, b.BaselineFor, naive.sendPost(c, texts))
 	return b.outcome("baseline, fan-out within the request", o, 1, "posts/s",
 		fmt.Sprintf("%d followers each, pipelined ZADD, nothing durable", b.Followers))
-}
-
-// readBaseline reads the usual feeds: a sorted set of ids each, and the bodies.
-func (b *bench) readBaseline(ctx context.Context, p *program) error {
-	const accounts, ids = 10_000, 100
-	if err := errors.Join(p.close(), b.servers.flush(ctx)); err != nil {
-		return err
-	}
-	n := p.n
-	keys := n.keys()[:min(accounts, n.count)]
-	texts := passages()
-	pipe := b.servers.client.Pipeline()
-	for i := range ids {
-		pipe.Set(ctx, fmt.Sprint("body:", uint64(1)<<60+uint64(i)<<12), texts[i%len(texts)], time.Hour)
-	}
-	for i, key := range keys {
-		b.Progress("write the usual feeds", i, len(keys))
-		for j := range ids {
-			zadd(ctx, pipe, key, uint64(1)<<60+uint64(j)<<12)
-		}
-		if i%50 == 0 || i == len(keys)-1 {
-			if _, err := pipe.Exec(ctx); err != nil {
-				return fmt.Errorf("write the usual feeds: %w", err)
-			}
-		}
-	}
-	rngs := make([]*rand.Rand, connections)
-	for i := range rngs {
-		rngs[i] = rand.New(rand.NewPCG(b.Seed, uint64(i)))
-	}
-	o := load.Closed(ctx, connections, b.BaselineFor, func(ctx context.Context, worker int) error {
-		newest, err := b.servers.client.ZRevRange(ctx, keys[rngs[worker].IntN(len(keys))], 0, 19).Result()
-		if err != nil {
-			return err
-		}
-		bodies := make([]string, len(newest))
-		for i, id := range newest {
-			bodies[i] = "body:" + id
-		}
-		return b.servers.client.MGet(ctx, bodies...).Err()
-	})
-	return b.outcome("baseline, ZREVRANGE and MGET, without HTTP", o, 1, "reads/s",
-		fmt.Sprintf("20 posts of %d, %d connections", ids, connections))
 }

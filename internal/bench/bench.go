@@ -12,7 +12,7 @@
 //	growth.go    what a delivery costs as accounts, followers, partitions and the backlog grow
 //	limits.go    what the length of logs and the size of flushes cost and spare
 //	baseline.go  the usual ways to write feeds into Redis, and fan-out within the request
-//	http.go      reading, accepting and both at once, over HTTP
+//	http.go      the program, and requests to it; read.go, accept.go: reading, and posting
 //	log.go       what the log alone does
 //	memory.go    bytes an entry
 package bench

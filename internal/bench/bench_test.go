@@ -49,7 +49,8 @@ func TestBenchmarks(t *testing.T) {
 		"read": {"feed reads over HTTP, as many as possible", "feed reads over HTTP at a rate, p99",
 			"baseline, ZREVRANGE and MGET, without HTTP"},
 		"mixed": {"feed reads beside posts, p99", "posts beside feed reads, p99"},
-		"accept": {"posts accepted singly over HTTP, as many as possible", "posts accepted at a rate, p99",
+		"accept": {"posts accepted singly over HTTP, as many as possible, all roles",
+			"posts accepted at a rate, the API alone, p99", "posts accepted in batches, the API alone",
 			"baseline, fan-out within the request"},
 		"log": {"emit", "consume", "stateful", "publish to callback, mean"},
 	}

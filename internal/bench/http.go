@@ -8,7 +8,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
-	"strings"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -38,18 +38,21 @@ type program struct {
 	stop func() error
 }
 
-// startProgram puts the network in place, with warm and empty feeds, and starts every role.
-func (b *bench) startProgram(ctx context.Context, n *network) (p *program, err error) {
-	if err := b.putTrees(ctx, n.authors); err != nil {
-		return nil, err
-	}
-	if err := b.putRows(ctx, n); err != nil {
-		return nil, err
+// startProgram puts the network in place, with warm and empty feeds, and starts the roles: all, if none is named.
+func (b *bench) startProgram(ctx context.Context, n *network, roles ...config.Role) (p *program, err error) {
+	if !n.placed {
+		if err := errors.Join(b.putTrees(ctx, n.authors), b.putRows(ctx, n)); err != nil {
+			return nil, err
+		}
+		n.placed = true
 	}
 	c := config.Deployment()
 	c.Kafka, c.Redis, c.Prefix = b.servers.kafka, b.servers.redis, b.servers.names.Prefix
 	c.Partitions, c.Zones, c.Replication, c.MinInSync = b.Partitions, b.Zones, 1, 1
 	c.DataDir = filepath.Join(b.servers.dir, "data")
+	if len(roles) > 0 {
+		c.Roles, c.Apart = roles, true
+	}
 	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
 	p = &program{b: b, n: n}
 	if p.conn, err = b.servers.feeds(ctx, c.Layout()); err != nil {
@@ -174,20 +177,7 @@ func wanted(status, want int, answer []byte) error {
 	return fmt.Errorf("%w: %d %s", errStatus, status, answer[:min(len(answer), 200)])
 }
 
-// readFeed reads the first page of somebody's feed, and counts the posts on it.
-func (p *program) readFeed(c *client, posts *atomic.Int64) func(context.Context, int) error {
-	return func(ctx context.Context, worker int) error {
-		id := p.n.id(c.rngs[worker].IntN(p.n.count))
-		status, answer, err := c.conns[worker].Do(ctx, http.MethodGet, "/v1/accounts/"+string(id)+"/feed", "", nil)
-		if err != nil {
-			return err
-		}
-		posts.Add(int64(strings.Count(string(answer), `"author"`)))
-		return wanted(status, http.StatusOK, answer)
-	}
-}
-
-// sendPost lets a random author post.
+// sendPost lets a random author post; texts are JSON.
 func (p *program) sendPost(c *client, texts []string) func(context.Context, int) error {
 	return func(ctx context.Context, worker int) error {
 		body := p.postBody(c.rngs[worker], texts)
@@ -199,15 +189,31 @@ func (p *program) sendPost(c *client, texts []string) func(context.Context, int)
 	}
 }
 
+// postBody is the body of a post. It is put together from texts that are JSON already: the load shares the machine.
 func (p *program) postBody(rng *rand.Rand, texts []string) []byte {
+	return p.appendPost(nil, rng, texts)
+}
+
+func (p *program) appendPost(b []byte, rng *rand.Rand, texts []string) []byte {
 	a := p.n.authors[rng.IntN(len(p.n.authors))]
-	body, err := json.Marshal(map[string]string{
-		"author": string(p.n.id(p.n.place(a.number))), "text": texts[rng.IntN(len(texts))],
-	})
-	if err != nil {
-		panic(err) // strings are always encoded
+	b = append(b, `{"author":"bench-`...)
+	b = strconv.AppendInt(b, int64(p.n.place(a.number)), 10)
+	b = append(b, `","text":`...)
+	b = append(b, texts[rng.IntN(len(texts))]...)
+	return append(b, '}')
+}
+
+// encoded is texts as JSON.
+func encoded(texts []string) []string {
+	all := make([]string, len(texts))
+	for i, text := range texts {
+		b, err := json.Marshal(text)
+		if err != nil {
+			panic(err) // strings are always encoded
+		}
+		all[i] = string(b)
 	}
-	return body
+	return all
 }
 
 // outcome reports what became of requests: how many a second, how long they took, and what failed.
@@ -225,120 +231,37 @@ func (b *bench) outcome(name string, o load.Outcome, factor float64, unit, note 
 	return nil
 }
 
-// withProgram runs f on the whole program.
+// withProgram runs f on the program.
 func (b *bench) withProgram(ctx context.Context, f func(p *program) error) error {
 	n, err := b.makeNetwork()
 	if err != nil {
 		return err
 	}
-	p, err := b.startProgram(ctx, n)
+	return b.withNetwork(ctx, n, f)
+}
+
+// withNetwork is withProgram on a network that is there, with some of the roles: all, if none is named.
+func (b *bench) withNetwork(
+	ctx context.Context, n *network, f func(p *program) error, roles ...config.Role,
+) error {
+	p, err := b.startProgram(ctx, n, roles...)
 	if err != nil {
 		return err
 	}
 	return errors.Join(f(p), p.close())
 }
 
-func (b *bench) read(ctx context.Context) error {
-	return b.withProgram(ctx, func(p *program) error {
-		if err := p.fill(ctx); err != nil {
-			return err
-		}
-		if err := b.profile(func() error { return b.readWarm(ctx, p) }); err != nil {
-			return err
-		}
-		if err := b.readCold(ctx, p); err != nil {
-			return err
-		}
-		return b.readBaseline(ctx, p)
-	})
-}
-
-func (b *bench) readWarm(ctx context.Context, p *program) error {
-	c, err := p.client(openConnections)
-	if err != nil {
-		return err
+// closed does something as often as possible, and reports it with the CPU time that it takes, the load's own included.
+func (b *bench) closed(
+	ctx context.Context, name string, workers, factor int, unit, note string, do func(context.Context, int) error,
+) error {
+	before := cpu()
+	o := load.Closed(ctx, workers, b.For, do)
+	if done := o.Sent - o.Failed; done > 0 {
+		took := (cpu() - before) / time.Duration(done*factor)
+		note = fmt.Sprintf("%s; %.1f µs of CPU each, load included, servers not", note, float64(took.Nanoseconds())/1000)
 	}
-	defer c.close()
-	var posts atomic.Int64
-	b.Progress("read feeds", 0, 0)
-	// The first reads load the readers' own outboxes from the store.
-	load.Closed(ctx, connections, b.Warm, p.readFeed(c, &posts))
-	posts.Store(0)
-	o := load.Closed(ctx, connections, b.For, p.readFeed(c, &posts))
-	note := fmt.Sprintf("%d connections, %.1f posts a page", connections, float64(posts.Load())/float64(max(1, o.Sent)))
-	if err := b.outcome("feed reads over HTTP, as many as possible", o, 1, "reads/s", note); err != nil {
-		return err
-	}
-	o = load.Open(ctx, openConnections, b.ReadRate, b.For, p.readFeed(c, &posts))
-	return b.outcome("feed reads over HTTP at a rate", o, 1, "reads/s", fmt.Sprintf("%s/s wanted", short(b.ReadRate)))
-}
-
-// readCold reads feeds that have to be built: of the accounts that follow most.
-func (b *bench) readCold(ctx context.Context, p *program) error {
-	const reads = 100
-	follows := map[int]int{}
-	for _, a := range p.n.authors {
-		for _, follower := range a.followers {
-			follows[p.n.place(follower)]++
-		}
-	}
-	most := 0
-	for place, count := range follows {
-		if count > follows[most] || count == follows[most] && place < most {
-			most = place
-		}
-	}
-	c, err := p.client(1)
-	if err != nil {
-		return err
-	}
-	defer c.close()
-	times := load.NewHistogram()
-	number, path := p.n.number(most), "/v1/accounts/"+string(p.n.id(most))+"/feed"
-	first := time.Duration(0)
-	for i := range reads {
-		b.Progress("read a cold feed", i, reads)
-		if err := p.cool(ctx, number); err != nil {
-			return err
-		}
-		start := time.Now()
-		status, answer, err := c.conns[0].Do(ctx, http.MethodGet, path, "", nil)
-		if err == nil {
-			err = wanted(status, http.StatusOK, answer)
-		}
-		if err != nil {
-			return err
-		}
-		if i == 0 {
-			first = time.Since(start)
-			continue
-		}
-		load.Record(times, time.Since(start))
-	}
-	name := fmt.Sprintf("a cold feed with %d followed accounts", follows[most])
-	b.percentiles(name, times, "")
-	b.result(name+", the first time", float64(first.Microseconds())/1000, "ms", "outboxes are loaded from the post store")
-	return nil
-}
-
-// cool makes a feed cold, as compaction does for accounts that have not read for long.
-func (p *program) cool(ctx context.Context, account freshet.Number) error {
-	for {
-		read := &feeds.ReadBlock{Block: account.Block(), Slot: int(account.Slot())}
-		if err := p.conn.Do(ctx, read); err != nil {
-			return err
-		}
-		swap := &feeds.SwapFeed{
-			Block: account.Block(), Slot: account.Slot(), Token: read.State.Token, Generation: read.Generation,
-			Next: fmt.Sprintf("bench%016x", rand.Uint64()),
-		}
-		if err := p.conn.Do(ctx, swap); err != nil {
-			return err
-		}
-		if swap.OK {
-			return nil
-		}
-	}
+	return b.outcome(name, o, float64(factor), unit, note)
 }
 
 func (b *bench) mixed(ctx context.Context) error {
@@ -365,7 +288,7 @@ func (b *bench) mixed(ctx context.Context) error {
 			reads = load.Open(ctx, openConnections, b.ReadRate, b.For, p.readFeed(readers, &posts))
 			return nil
 		})
-		texts := passages()
+		texts := encoded(passages())
 		err = b.profile(func() error {
 			writes = load.Open(ctx, openConnections, b.Rate, b.For, p.sendPost(writers, texts))
 			return g.Wait()

@@ -19,6 +19,7 @@ type network struct {
 	count      int
 	partitions int32
 	authors    []author
+	placed     bool // its rows are in the tables
 }
 
 type author struct {

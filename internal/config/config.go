@@ -59,6 +59,8 @@ func list(roles []Role) string {
 type Config struct {
 	// Roles that this process runs.
 	Roles []Role
+	// Apart lets roles run although others would have to share an embedded server with them: for benchmarks of some.
+	Apart bool
 
 	// Kafka, Redis and Cassandra are addresses of servers. Empty means: start one here; instead of Cassandra, the post
 	// store is then on the local disk.
@@ -229,7 +231,7 @@ var keyspacePrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}\.$`)
 
 // validateAlone refuses to start a server here that the roles running elsewhere would need as well.
 func (c Config) validateAlone() error {
-	if len(c.Roles) == len(Roles) {
+	if c.Apart || len(c.Roles) == len(Roles) {
 		return nil
 	}
 	alone := func(flag string, users ...Role) error {

@@ -30,22 +30,31 @@ type answer struct {
 
 func (a answer) String() string { return fmt.Sprintf("%d %s", a.status, bytes.TrimSpace(a.body)) }
 
+// lines is the body of a batch: each is encoded on a line of its own.
+type lines []any
+
 // request sends a request; body is encoded unless it is nil. An error means that no answer came.
 func request(client *http.Client, method, address string, body any) (answer, error) {
-	var reader io.Reader
-	if body != nil {
-		data, err := json.Marshal(body)
-		if err != nil {
+	var encoded bytes.Buffer
+	content, parts := "application/json", lines{body}
+	if many, ok := body.(lines); ok {
+		content, parts = "application/x-ndjson", many
+	}
+	for _, part := range parts {
+		if err := json.NewEncoder(&encoded).Encode(part); err != nil {
 			return answer{}, err
 		}
-		reader = bytes.NewReader(data)
+	}
+	var reader io.Reader
+	if body != nil {
+		reader = &encoded
 	}
 	r, err := http.NewRequestWithContext(context.Background(), method, address, reader)
 	if err != nil {
 		return answer{}, err
 	}
 	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
+		r.Header.Set("Content-Type", content)
 	}
 	response, err := client.Do(r)
 	if err != nil {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,7 +20,7 @@ type operation struct {
 
 // busy is a mix with everything in it.
 var busy = []operation{
-	{30, (*client).post}, {12, (*client).delete}, {2, (*client).deleteAgain}, {6, (*client).look},
+	{26, (*client).post}, {4, (*client).postBatch}, {12, (*client).delete}, {2, (*client).deleteAgain}, {6, (*client).look},
 	{18, relate("follow", http.MethodPut, "following")}, {12, relate("unfollow", http.MethodDelete, "following")},
 	{4, relate("mute", http.MethodPut, "muted")}, {4, relate("unmute", http.MethodDelete, "muted")},
 	{2, relate("block", http.MethodPut, "blocked")}, {6, relate("unblock", http.MethodDelete, "blocked")},
@@ -66,6 +67,58 @@ func (c *client) post() error {
 	c.posts = append(c.posts, c.ledger.posted(made.id(), author))
 	c.run.count("post")
 	return c.see(author)
+}
+
+// postBatch sends posts in one request, and a line among them that is wrong.
+func (c *client) postBatch() error {
+	n := 1 + c.rand.IntN(8)
+	authors, texts, sent := make([]*Account, n), make([]string, n), lines{}
+	broken := c.rand.IntN(2 * n) // none, half of the time
+	for i := range n {
+		if i == broken {
+			sent = append(sent, map[string]string{"author": c.mine().ID})
+		}
+		c.count++
+		authors[i] = c.mine()
+		texts[i] = fmt.Sprintf("%s-%d by %s", c.name, c.count, authors[i].ID)
+		sent = append(sent, map[string]string{"author": authors[i].ID, "text": texts[i]})
+		c.ledger.sending(texts[i], authors[i])
+	}
+	a, err := c.expect(http.StatusMultiStatus, http.MethodPost, "/posts/batch", sent)
+	if errors.Is(err, errLost) {
+		for _, text := range texts {
+			c.ledger.lose(lost{post: text})
+		}
+	}
+	if err != nil {
+		return err
+	}
+	results := json.NewDecoder(bytes.NewReader(a.body))
+	for i := range n {
+		var result, refused struct {
+			Status int
+			Post   item
+		}
+		if i == broken {
+			if err := results.Decode(&refused); err != nil || refused.Status != http.StatusBadRequest {
+				c.t.Errorf("the broken line %d of a batch was answered %s", i, a)
+				return errLost
+			}
+		}
+		err := results.Decode(&result)
+		made := result.Post
+		if err != nil || result.Status != http.StatusCreated || made.id() == 0 || made.Author != authors[i].ID ||
+			made.Text != texts[i] {
+			c.t.Errorf("post %q by %s, in a batch, was answered %s", texts[i], authors[i].ID, a)
+			return errLost
+		}
+		c.posts = append(c.posts, c.ledger.posted(made.id(), authors[i]))
+	}
+	if results.More() {
+		c.t.Errorf("%d lines were answered %s", len(sent), a)
+	}
+	c.run.count("batch")
+	return c.see(authors[n-1])
 }
 
 func (c *client) delete() error {

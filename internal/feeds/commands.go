@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -29,6 +28,8 @@ var (
 	recoverSource string
 	//go:embed scripts/put_body.lua
 	putBodySource string
+	//go:embed scripts/put_bodies.lua
+	putBodiesSource string
 	//go:embed scripts/rewrite_outbox.lua
 	rewriteOutboxSource string
 	//go:embed scripts/drop_outbox.lua
@@ -42,14 +43,15 @@ var (
 	advanceScript       = redis.NewScript(advanceSource)
 	recoverScript       = redis.NewScript(recoverSource)
 	putBodyScript       = redis.NewScript(putBodySource)
+	putBodiesScript     = redis.NewScript(putBodiesSource)
 	rewriteOutboxScript = redis.NewScript(rewriteOutboxSource)
 	dropOutboxScript    = redis.NewScript(dropOutboxSource)
 	swapFeedScript      = redis.NewScript(swapFeedSource)
 	compactScript       = redis.NewScript(compactSource)
 
 	scripts = []*redis.Script{
-		openScript, advanceScript, recoverScript, putBodyScript, rewriteOutboxScript, dropOutboxScript,
-		swapFeedScript, compactScript,
+		openScript, advanceScript, recoverScript, putBodyScript, putBodiesScript, rewriteOutboxScript,
+		dropOutboxScript, swapFeedScript, compactScript,
 	}
 )
 
@@ -69,11 +71,11 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 		return queueScript(ctx, pipe, recoverScript, zoneKeys(zone, op.Writer), appendInputs(args, op.Marks), &op.OK)
 	case *PutBody:
 		return queueScript(ctx, pipe, putBodyScript, []string{zone.tokenKey(), zone.postKey(op.Post)},
-			[]any{op.Token, op.Offset, bodyValue(op), int(BodyLife.Seconds()), op.Replace}, &op.OK)
+			[]any{op.Token, op.Offset, op.value(), int(BodyLife.Seconds()), op.Replace}, &op.OK)
 	case *PutTombstone:
 		return pipe.Set(ctx, zone.postKey(op.Post), "T", BodyLife).Err
 	case *ReadBody:
-		return queueReadBody(ctx, pipe, zone, op)
+		return queueZoneBodies(ctx, pipe, zone, []*ReadBody{op})
 	case *AppendOutbox:
 		return queueAppend(ctx, pipe, zone.outboxKey(op.Author), op.IDs, &op.Length)
 	case *AppendLog:
@@ -101,13 +103,6 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 
 func zoneKeys(zone Zone, writer string) []string {
 	return []string{zone.tokenKey(), zone.marksKey(), zone.recoveringKey(), zone.writerKey(writer)}
-}
-
-// bodyValue is a body as Redis keeps it.
-func bodyValue(op *PutBody) []byte {
-	value := make([]byte, 0, len(op.Body)+24)
-	value = append(strconv.AppendInt(append(value, 'B'), op.Offset, 10), ':')
-	return append(value, op.Body...)
 }
 
 func slotField(slot byte) string { return strconv.Itoa(int(slot)) }
@@ -222,35 +217,6 @@ func inputsOf(fields []any) map[Input]int64 {
 		}
 	}
 	return offsets
-}
-
-func queueReadBody(ctx context.Context, pipe redis.Pipeliner, zone Zone, op *ReadBody) func() error {
-	body := pipe.Get(ctx, zone.postKey(op.Post))
-	token := pipe.Get(ctx, zone.tokenKey())
-	recovering := pipe.HGetAll(ctx, zone.recoveringKey())
-	return func() error {
-		var value, tokenValue []byte
-		if err := errors.Join(bytesOf(body, &value), bytesOf(token, &tokenValue), recovering.Err()); err != nil {
-			return err
-		}
-		op.State = ZoneState{Token: string(tokenValue), Recovering: len(recovering.Val()) > 0}
-		op.Waits = map[Input]int64{}
-		for field, value := range recovering.Val() {
-			if input, ok := parseInput(field); ok {
-				op.Waits[input], _ = strconv.ParseInt(value, 10, 64) // only the scripts write it
-			}
-		}
-		op.Body, op.Offset, op.Deleted = nil, 0, len(value) > 0 && value[0] == 'T'
-		if len(value) == 0 || value[0] != 'B' {
-			return nil
-		}
-		// A value that cannot be read is as if it were not there: the post store has it, or fan-out writes it again.
-		offset, rest, found := strings.Cut(string(value[1:]), ":")
-		if n, err := strconv.ParseInt(offset, 10, 64); found && err == nil {
-			op.Offset, op.Body = n, []byte(rest)
-		}
-		return nil
-	}
 }
 
 func queueReadBlock(ctx context.Context, pipe redis.Pipeliner, zone Zone, op *ReadBlock) func() error {

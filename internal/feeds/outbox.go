@@ -69,7 +69,14 @@ func (l Layout) ReadOutboxes(
 	if err := conn.Do(ctx, ops...); err != nil {
 		return nil, fmt.Errorf("read %d outboxes: %w", len(authors), err)
 	}
-	outboxes := make([]Outbox, len(authors))
+	return l.Outboxes(ctx, conn, store, reads)
+}
+
+// Outboxes is the second half of ReadOutboxes, for who has read them together with something else.
+func (l Layout) Outboxes(
+	ctx context.Context, conn Conn, store AuthorPosts, reads []*ReadOutbox,
+) ([]Outbox, error) {
+	outboxes := make([]Outbox, len(reads))
 	for i, read := range reads {
 		ids, loaded, err := decodeOutbox(read.Value, l.FeedLength)
 		if err != nil {

@@ -134,9 +134,15 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 
 func (r *Redis) pipeline(ctx context.Context, ops []Op) error {
 	pipe := r.client.Pipeline()
-	answers := make([]func() error, len(ops))
-	for i, op := range ops {
-		answers[i] = r.queue(ctx, pipe, op)
+	var answers []func() error
+	if reads := r.bodyReads(ops); reads != nil {
+		answers = r.queueBodies(ctx, pipe, reads)
+	} else if writes := r.bodyWrites(ops); writes != nil {
+		answers = r.queueWrites(ctx, pipe, writes)
+	} else {
+		for _, op := range ops {
+			answers = append(answers, r.queue(ctx, pipe, op))
+		}
 	}
 	if err := r.exec(ctx, pipe); err != nil {
 		return err

@@ -186,7 +186,7 @@ func (w *wire) put(op Op) {
 		w.script(putBodyScript, 5, zone.tokenKey(), zone.postKey(op.Post))
 		w.text(op.Token)
 		w.number(op.Offset)
-		w.bytes(bodyValue(op))
+		w.bytes(op.value())
 		w.number(int64(BodyLife.Seconds()))
 		w.text(flag(op.Replace))
 	case *Advance:

@@ -33,6 +33,9 @@ func Record(h *hdrhistogram.Histogram, d time.Duration) {
 	_ = h.RecordValue(min(max(d.Microseconds(), 1), h.HighestTrackableValue())) // it is in the range
 }
 
+// ErrEnough ends a worker before its time.
+var ErrEnough = errors.New("there is nothing left to do")
+
 // Open does something at a rate for a time, however long each takes, as long as one of the workers is free. When all
 // are busy, what is due waits, and its time counts from when it was due.
 func Open(
@@ -73,8 +76,12 @@ func run(
 				if !more || !sleepUntil(ctx, at) {
 					break
 				}
+				err := do(ctx, worker)
+				if errors.Is(err, ErrEnough) {
+					break
+				}
 				own.Sent++
-				if err := do(ctx, worker); err != nil {
+				if err != nil {
 					own.Failed++
 					if own.First == nil {
 						own.First = err

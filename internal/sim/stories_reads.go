@@ -213,7 +213,7 @@ var readStories = []Story{
 			s.compacted(reader)
 			asked, finish := s.holdUntilAsked(func(by *coro, op feeds.Op) bool {
 				_, ok := op.(*feeds.ReadOutbox)
-				return ok && by.owner == second.proc
+				return ok && by.owner == second.proc && by.build != 0
 			})
 			second.read(reader, 0, 50)
 			s.until("the second has marked the feed", asked)

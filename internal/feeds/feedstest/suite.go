@@ -28,7 +28,10 @@ func Compare(t *testing.T, seed uint64, steps int, layout feeds.Layout, a, b fee
 		for c.rng.IntN(3) == 0 {
 			ops = append(ops, c.draw())
 		}
-		if step > 1000 && c.rng.IntN(200) == 0 { // not at once: nobody's time goes by in Redis, and tombstones stay
+		switch {
+		case c.rng.IntN(8) == 0:
+			ops = c.bodies()
+		case step > 1000 && c.rng.IntN(200) == 0: // not at once: nobody's time goes by in Redis, and tombstones stay
 			ops = c.flush()
 		}
 		c.both(ops...)
@@ -43,6 +46,29 @@ func Compare(t *testing.T, seed uint64, steps int, layout feeds.Layout, a, b fee
 		if count[0] == 0 || count[1] == 0 {
 			t.Errorf("%s: %d times refused, %d times done: both have to occur", name, count[0], count[1])
 		}
+	}
+}
+
+// bodies makes a few operations on bodies alone, which a Conn may put together.
+func (c *comparison) bodies() (ops []feeds.Op) {
+	write := c.rng.IntN(2) == 0
+	for range 2 + c.rng.IntN(2*bodies) {
+		id := freshet.PostID(1 + c.rng.IntN(bodies))
+		if !write {
+			ops = append(ops, &feeds.ReadBody{Post: id})
+			continue
+		}
+		put := c.putBody(id)
+		put.Replace = put.Replace && c.rng.IntN(10) == 0
+		ops = append(ops, put)
+	}
+	return ops
+}
+
+func (c *comparison) putBody(id freshet.PostID) *feeds.PutBody {
+	return &feeds.PutBody{
+		Post: id, Token: c.token(c.layout.OfPost(id)), Offset: int64(c.rng.IntN(20)), Body: c.bytes(12),
+		Replace: c.rng.IntN(3) == 0,
 	}
 }
 
@@ -94,10 +120,7 @@ func (c *comparison) draw() feeds.Op {
 			Old: c.token(zone), New: "t" + strconv.Itoa(c.step), Ends: c.inputs(), Marks: c.inputs(),
 		}
 	case 5, 6:
-		return &feeds.PutBody{
-			Post: id, Token: c.token(c.layout.OfPost(id)), Offset: int64(c.rng.IntN(20)), Body: c.bytes(12),
-			Replace: c.rng.IntN(3) == 0,
-		}
+		return c.putBody(id)
 	case 7:
 		if c.rng.IntN(4) > 0 {
 			return &feeds.ReadBody{Post: id}
