@@ -86,6 +86,6 @@ func rootCommand() *cobra.Command {
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), benchCommand(), loadCommand(),
-		versionCommand())
+		checkCommand(), versionCommand())
 	return root
 }

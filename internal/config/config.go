@@ -7,8 +7,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"freshet"
+	"freshet/internal/access"
 	"freshet/internal/feeds"
 )
 
@@ -64,6 +66,18 @@ type Config struct {
 	// store is then on the local disk.
 	Kafka, Redis, Cassandra []string
 
+	// Access to each of them.
+	KafkaAccess, RedisAccess, CassandraAccess access.Settings
+	// KafkaSASL is the mechanism by which a user of Kafka proves to be one: a name that kafka.Mechanisms has.
+	KafkaSASL string
+
+	// Wait is how long a start tries to reach a server that it cannot do without; 0: once.
+	Wait time.Duration
+
+	// Name is the process's own, the same after each restart, and no other's that runs the same role. Its partitions then
+	// wait for it for as long as a session lasts. Empty: it has none, and they go to others when it stops.
+	Name string
+
 	// DataDir keeps tables, and what is started here. Empty means a temporary directory that goes when the process ends.
 	DataDir string
 
@@ -96,6 +110,7 @@ const (
 	DefaultAdmin       = "127.0.0.1:8081"
 	DefaultKafkaListen = "127.0.0.1:19092"
 	DefaultRedisListen = "127.0.0.1:16379"
+	DefaultKafkaSASL   = "scram-sha-512"
 )
 
 // Default is the settings for one machine, everything started here.
@@ -106,6 +121,7 @@ func Default() Config {
 		Admin:       DefaultAdmin,
 		KafkaListen: DefaultKafkaListen,
 		RedisListen: DefaultRedisListen,
+		KafkaSASL:   DefaultKafkaSASL,
 		Prefix:      freshet.DefaultPrefix,
 		Partitions:  8,
 		Replication: 3,
@@ -125,6 +141,8 @@ func Deployment() Config {
 	c := Default()
 	c.Partitions = 128
 	c.Zones = feeds.DefaultZones
+	// Longer than servers take that are started together with this process.
+	c.Wait = 5 * time.Minute
 	return c
 }
 
@@ -177,12 +195,20 @@ func (c Config) Validate() error {
 	if strings.ContainsAny(c.Prefix, " \t\n/:") || len(c.Prefix) > 100 {
 		return fmt.Errorf("--prefix %q: want letters, digits, '.', '_' or '-'", c.Prefix)
 	}
+	if c.Wait < 0 {
+		return fmt.Errorf("--wait %s: want a duration, or 0 to try once", c.Wait)
+	}
+	if !processName.MatchString(c.Name) {
+		return fmt.Errorf("--name %q: want letters, digits, '.', '_' or '-', up to 200", c.Name)
+	}
 	if len(c.Cassandra) > 0 && !keyspacePrefix.MatchString(c.Prefix) {
 		return fmt.Errorf("--prefix %q with --cassandra: want small letters, digits and '_', then '.': without the dot it "+
 			"is the keyspace, which must be the deployment's own", c.Prefix)
 	}
 	return c.validateAlone()
 }
+
+var processName = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,200}$`)
 
 // keyspacePrefix makes one keyspace of each prefix, and never the same of two.
 var keyspacePrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}\.$`)
