@@ -3,7 +3,9 @@ package check
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
 	"time"
@@ -37,6 +39,9 @@ func (t target) network(ctx context.Context, config *tls.Config) bool {
 	shaking, cancel := context.WithTimeout(ctx, hopTimeout)
 	defer cancel()
 	err = client.HandshakeContext(shaking)
+	if errors.Is(err, io.EOF) {
+		err = fmt.Errorf("%w: %w", errHungUp, err)
+	}
 	found := ""
 	if err == nil {
 		state := client.ConnectionState()
@@ -46,6 +51,9 @@ func (t target) network(ctx context.Context, config *tls.Config) bool {
 	}
 	return t.note(hopTLS, found, err)
 }
+
+// errHungUp is how a server answers a handshake of which it understands nothing.
+var errHungUp = errors.New("the server hangs up during the handshake")
 
 // dial tries the addresses of a name until one answers.
 func dial(ctx context.Context, ips []string, port string) (conn net.Conn, err error) {

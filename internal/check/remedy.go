@@ -45,7 +45,7 @@ func explain(server string, err error) (remedy string, refused bool) {
 		return "name the server as its certificate does, or give that name with " + flag("-tls-name"), true
 	case errors.As(err, &invalid), says(err, "certificate has expired"):
 		return "the server's certificate has to be renewed, or a clock is wrong", true
-	case errors.As(err, &record), says(err, "does not look like a TLS handshake"):
+	case errors.As(err, &record), errors.Is(err, errHungUp), says(err, "does not look like a TLS handshake"):
 		return "the port does not speak TLS: use the server's TLS port, or leave the " + flag("-tls…") + " flags out", true
 	case says(err, "certificate required", "bad certificate", "unknown certificate"):
 		return "the server wants a certificate that it trusts from its clients: " + flag("-tls-cert") + " and " +
