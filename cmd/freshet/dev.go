@@ -67,6 +67,8 @@ Exit codes: 0 ended by a signal; 1 a server could not be reached, refused, or so
 		"how long to try to reach servers without which the roles cannot start; 0: once")
 	flags.StringVar(&c.Name, "name", "", "the process's own name, kept over restarts: its partitions wait for it for ten "+
 		"seconds when it stops")
+	flags.StringVar(&c.CursorKey, "cursor-key", "", "file with the key that signs cursors, the same for all processes of "+
+		"the API, made if it is missing; empty: one in the directory of --data")
 	listenFlags(flags, &c)
 	layoutFlags(flags, &c)
 	return cmd

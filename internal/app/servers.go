@@ -82,7 +82,11 @@ func (s *servers) open(c config.Config, log *slog.Logger) (err error) {
 		return err
 	}
 	s.onClose(s.tables.Close)
-	s.key, err = cursorKey(filepath.Join(s.dir, "cursor.key"))
+	file := c.CursorKey
+	if file == "" {
+		file = filepath.Join(s.dir, "cursor.key")
+	}
+	s.key, err = cursorKey(file)
 	return err
 }
 
@@ -116,21 +120,38 @@ func (s *servers) dataDir(dir string) (string, error) {
 	return dir, nil
 }
 
-// cursorKey reads the key that signs cursors, so that they stay good after a restart, or makes it.
+// cursorKey reads the key that signs cursors, so that they stay good after a restart, or makes it. Processes that share
+// the file may start at the same time: whose key comes first is that of all.
 func cursorKey(file string) ([]byte, error) {
-	key, err := os.ReadFile(file) //nolint:gosec // the operator's own directory
-	if err == nil && len(key) >= cursorKeySize {
-		return key, nil
+	key, err := os.ReadFile(file) //nolint:gosec // the operator's own
+	if errors.Is(err, os.ErrNotExist) {
+		if err = newCursorKey(file); err == nil || errors.Is(err, os.ErrExist) {
+			key, err = os.ReadFile(file) //nolint:gosec // the operator's own
+		}
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read the key of cursors: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("the key of cursors: %w", err)
 	}
-	key = make([]byte, cursorKeySize)
-	_, _ = rand.Read(key) // never fails
-	if err := os.WriteFile(file, key, 0o600); err != nil {
-		return nil, fmt.Errorf("keep the key of cursors: %w", err)
+	if len(key) < cursorKeySize {
+		return nil, fmt.Errorf("the key of cursors %s has %d bytes: want at least %d random ones, or no file, to have one "+
+			"made", file, len(key), cursorKeySize)
 	}
 	return key, nil
+}
+
+// newCursorKey makes the file, whole from the first moment.
+func newCursorKey(file string) error {
+	key := make([]byte, cursorKeySize)
+	_, _ = rand.Read(key) // never fails
+	part, err := os.CreateTemp(filepath.Dir(file), "cursor-*.part")
+	if err != nil {
+		return err
+	}
+	_, err = part.Write(key)
+	if err = errors.Join(err, part.Close()); err == nil {
+		err = os.Link(part.Name(), file)
+	}
+	return errors.Join(err, os.Remove(part.Name()))
 }
 
 const cursorKeySize = 32

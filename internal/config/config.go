@@ -81,6 +81,10 @@ type Config struct {
 	// DataDir keeps tables, and what is started here. Empty means a temporary directory that goes when the process ends.
 	DataDir string
 
+	// CursorKey is a file with the key that signs cursors, the same for all API processes of a deployment; it is made if
+	// it is missing. Empty: one in DataDir.
+	CursorKey string
+
 	// Where to listen: the API, the operators' listener, and the servers that are started here.
 	Listen, Admin, KafkaListen, RedisListen string
 
