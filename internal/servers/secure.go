@@ -45,10 +45,11 @@ func (s *Secure) kafkaOptions() ([]kgo.Opt, error) {
 	return kafka.ClientOptions(security.Config), nil
 }
 
-// redis are the settings of a server with one user and no default one.
+// redis are the settings of a server with no default user and one that has no more rights than freshet needs.
 func (s *Secure) redis(dir string, port int) (map[string]string, error) {
 	users := filepath.Join(dir, "users.acl")
-	err := writeFile(users, fmt.Sprintf("user default off\nuser %s on >%s ~* &* +@all\n", s.User, s.Password))
+	err := writeFile(users, fmt.Sprintf("user default off\nuser %s on >%s ~{z* +@read +@write +@scripting +@connection "+
+		"-@dangerous +info\n", s.User, s.Password))
 	return map[string]string{
 		"port": "0", "tls-port": strconv.Itoa(port), "tls-cert-file": s.Cert, "tls-key-file": s.Key,
 		"tls-ca-cert-file": s.CA, "tls-auth-clients": "no", "aclfile": users,
