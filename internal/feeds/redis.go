@@ -87,7 +87,7 @@ func Prepare(layout Layout, addresses []string, opts ...Option) (*Redis, error) 
 	if err := layout.Validate(); err != nil {
 		return nil, err
 	}
-	return newRedis(layout, addresses, opts), nil
+	return newRedis(layout, addresses, opts...), nil
 }
 
 // Verify asks what Connect asks.
@@ -112,7 +112,7 @@ func WithAccess(a access.Access) Option {
 	}
 }
 
-func newRedis(layout Layout, addresses []string, opts []Option) *Redis {
+func newRedis(layout Layout, addresses []string, opts ...Option) *Redis {
 	options := &redis.UniversalOptions{
 		Addrs:           addresses,
 		MaxRetries:      -1,
