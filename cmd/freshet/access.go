@@ -14,8 +14,8 @@ import (
 // accessFlags are the flags that say how a server is reached, the same for each.
 func accessFlags(flags *pflag.FlagSet, server, title, variable string, s *access.Settings) {
 	name := func(suffix string) string { return server + suffix }
-	flags.BoolVar(&s.TLS, name("-tls"), false, "TLS to "+title+", whose certificate the system trusts; the other TLS flags "+
-		"imply it")
+	flags.BoolVar(&s.TLS, name("-tls"), false,
+		"TLS to "+title+", whose certificate the system trusts; the other TLS flags imply it")
 	flags.StringVar(&s.TLSCA, name("-tls-ca"), "", "file with the certificates, in PEM, that sign those of "+title)
 	flags.StringVar(&s.TLSCert, name("-tls-cert"), "", "file with this process's certificate for "+title+", in PEM")
 	flags.StringVar(&s.TLSKey, name("-tls-key"), "", "file with the key of that certificate")

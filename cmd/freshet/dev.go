@@ -51,7 +51,8 @@ A server that cannot be reached is tried again for as long as --wait says, and /
 so meanwhile. One that refuses this process, or has topics, tables or settings other than they have to be, ends it at
 once. The API alone needs Kafka only: it takes posts while Redis and Cassandra are still away.
 
-Exit codes: 0 ended by a signal; 1 a server could not be reached, refused, or something failed for good; 2 wrong usage.`,
+Exit codes: 0 ended by a signal; 1 a server could not be reached or refused, or something failed for good; 2 wrong
+usage.`,
 		Example: "  freshet run all --kafka broker1:9092,broker2:9092 --redis redis:6379 --data /var/lib/freshet",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {

@@ -128,7 +128,8 @@ func (a *App) fanout() error {
 	member, err := fanout.New(fanout.Config{
 		Brokers: a.servers.brokers, Names: a.cfg.Names(), Conn: a.servers.conn, Layout: a.cfg.Layout(),
 		Store: a.servers.store, Tree: fanout.Tree{PageSize: a.cfg.PageSize, PullAbove: uint64(a.cfg.PullAbove)},
-		Settings: kafka.ProcessorSettings{Config: a.servers.clients, Logger: a.log}, Tables: a.servers.tables, Partitions: a.cfg.Partitions,
+		Settings: kafka.ProcessorSettings{Config: a.servers.clients, Logger: a.log},
+		Tables:   a.servers.tables, Partitions: a.cfg.Partitions,
 		Logger: a.log, Health: a.health,
 	})
 	if err != nil {

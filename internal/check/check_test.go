@@ -190,7 +190,8 @@ func TestTLSWhereThereIsNone(t *testing.T) {
 	cfg.Redis = []string{redis.Addr()}
 	cfg.RedisAccess.TLS = true
 	results, err := check.Run(t.Context(), cfg)
-	if err != nil || hops(results, "redis") != "dns tcp tls!" || !strings.Contains(results[2].Remedy, "does not speak TLS") {
+	if err != nil || hops(results, "redis") != "dns tcp tls!" ||
+		!strings.Contains(results[2].Remedy, "does not speak TLS") {
 		t.Errorf("got %+v, %v", results, err)
 	}
 }

@@ -19,8 +19,8 @@ import (
 
 // Security is how clients reach the brokers. The zero value is neither TLS nor SASL.
 //
-// There are two kinds of clients: sarama's, which goka is built on, and franz-go's for what goka does not do. Config and
-// ClientOptions give both the same, from one place, and have both go through the same code for SASL.
+// There are two kinds of clients: sarama's, which goka is built on, and franz-go's for what goka does not do. Config
+// and ClientOptions give both the same, from one place, and have both go through the same code for SASL.
 type Security struct {
 	access.Access
 	// Mechanism is the name of one of Mechanisms; empty without a user.

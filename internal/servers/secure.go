@@ -14,8 +14,8 @@ import (
 	"freshet/internal/kafka"
 )
 
-// kafkaSecurity are the settings of a broker whose clients come by TLS and SCRAM, and whose brokers and controllers talk
-// to each other as they do without.
+// kafka are the settings of a broker whose clients come by TLS and SCRAM, and whose brokers and controllers talk to each
+// other as they do without.
 func (s *Secure) kafka(address, internal, controller string) map[string]string {
 	return map[string]string{
 		"listeners":                      "SASL_SSL://" + address + ",INTERNAL://" + internal + ",CONTROLLER://" + controller,
@@ -28,9 +28,11 @@ func (s *Secure) kafka(address, internal, controller string) map[string]string {
 		"ssl.truststore.type":            "PEM",
 		"ssl.truststore.location":        s.CA,
 		"ssl.client.auth":                "none",
-		"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
+		"listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config": scramLogin,
 	}
 }
+
+const scramLogin = "org.apache.kafka.common.security.scram.ScramLoginModule required;"
 
 // kafkaOptions are those of a client.
 func (s *Secure) kafkaOptions() ([]kgo.Opt, error) {
@@ -77,8 +79,9 @@ func (s *Secure) cassandraUser(ctx context.Context, address string) error {
 		return err
 	}
 	defer session.Close()
-	return session.Query(fmt.Sprintf("CREATE ROLE IF NOT EXISTS %s WITH PASSWORD = '%s' AND LOGIN = true AND SUPERUSER = true",
-		s.User, strings.ReplaceAll(s.Password, "'", "''"))).WithContext(ctx).Exec()
+	create := fmt.Sprintf("CREATE ROLE IF NOT EXISTS %s WITH PASSWORD = '%s' AND LOGIN = true AND SUPERUSER = true",
+		s.User, strings.ReplaceAll(s.Password, "'", "''"))
+	return session.Query(create).WithContext(ctx).Exec()
 }
 
 // cassandraSession is one with this node alone.

@@ -54,7 +54,8 @@ type Secure struct {
 	// Keystore is a file with the server's key and, behind it, its certificate, both PEM. Cert and Key are the same in
 	// files of their own. CA is the file with the certificate of who has signed it.
 	Keystore, Cert, Key, CA string
-	// User may do everything, but in Redis only what freshet needs. Kafka knows it by SCRAM-SHA-512. The password has no spaces, commas or quotes.
+	// User may do everything, but in Redis only what freshet needs. Kafka knows it by SCRAM-SHA-512. The password has no
+	// spaces, commas or quotes.
 	User, Password string
 }
 
