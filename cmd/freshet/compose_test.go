@@ -257,7 +257,7 @@ func TestDockerfile(t *testing.T) {
 		t.Errorf("ENTRYPOINT %q", got)
 	}
 	flagsOf(t, list("CMD"))
-	health := regexp.MustCompile(`(?s)HEALTHCHECK .*?\n  CMD (\[.*?\])`).FindSubmatch(text)
+	health := regexp.MustCompile(`(?s)HEALTHCHECK .*?\n {2}CMD (\[.*?\])`).FindSubmatch(text)
 	if health == nil {
 		t.Fatal("there is no HEALTHCHECK")
 	}
@@ -283,7 +283,7 @@ func TestDockerfile(t *testing.T) {
 
 // The dashboard shows metrics that the program has.
 func TestDashboard(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join(docker, "grafana/dashboards/freshet.json"))
+	text, err := os.ReadFile(filepath.Join(docker, "grafana", "dashboards", "freshet.json"))
 	if err != nil {
 		t.Fatal(err)
 	}

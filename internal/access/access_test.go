@@ -26,7 +26,7 @@ func TestSecretIsNeverShown(t *testing.T) {
 	for _, handler := range []slog.Handler{slog.NewTextHandler(&shown, nil), slog.NewJSONHandler(&shown, nil)} {
 		slog.New(handler).Info("it", "access", a, "password", a.Password, "pointer", &a.Password)
 	}
-	if err := json.NewEncoder(&shown).Encode(a); err != nil {
+	if err := json.NewEncoder(&shown).Encode([]any{a.User, a.Password, &a.Password}); err != nil {
 		t.Fatal(err)
 	}
 	text := shown.String()

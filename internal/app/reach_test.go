@@ -1,6 +1,7 @@
 package app_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -195,7 +196,7 @@ func TestCursorKeyIsShared(t *testing.T) {
 		c.CursorKey = file
 		_, _ = run(t, c)
 		key, err := os.ReadFile(file)
-		if err != nil || len(key) != 32 || first != nil && string(key) != string(first) {
+		if err != nil || len(key) != 32 || first != nil && !bytes.Equal(key, first) {
 			t.Errorf("got %x, then %x, %v", first, key, err)
 		}
 		first = key

@@ -10,9 +10,9 @@ import (
 
 // The variables of the environment that hold passwords, for servers without a password file.
 const (
-	KafkaPasswordVariable     = "FRESHET_KAFKA_PASSWORD"
-	RedisPasswordVariable     = "FRESHET_REDIS_PASSWORD"
-	CassandraPasswordVariable = "FRESHET_CASSANDRA_PASSWORD"
+	KafkaPasswordVariable     = "FRESHET_KAFKA_PASSWORD"     //nolint:gosec // a name
+	RedisPasswordVariable     = "FRESHET_REDIS_PASSWORD"     //nolint:gosec // a name
+	CassandraPasswordVariable = "FRESHET_CASSANDRA_PASSWORD" //nolint:gosec // a name
 )
 
 // TopicPolicy is what topics on servers that were not started here are made with.
