@@ -17,12 +17,14 @@ var allowed = []struct {
 	imports []string
 }{
 	{"freshet/internal/events", []string{"freshet"}},
-	{"freshet/internal/posts", []string{"freshet", "freshet/internal/posts"}},
-	{"freshet/internal/feeds", []string{"freshet", "freshet/internal/feeds"}},
-	{"freshet/internal/kafka", []string{"freshet"}},
+	{"freshet/internal/access", []string{}},
+	{"freshet/internal/posts", []string{"freshet", "freshet/internal/access", "freshet/internal/posts"}},
+	{"freshet/internal/feeds", []string{"freshet", "freshet/internal/access", "freshet/internal/feeds"}},
+	{"freshet/internal/kafka", []string{"freshet", "freshet/internal/access"}},
 	{"freshet/internal/tables", []string{"freshet"}},
 	{"freshet/internal/embedded", []string{}},
-	{"freshet/internal/config", []string{"freshet", "freshet/internal/feeds"}},
+	{"freshet/internal/config", []string{"freshet", "freshet/internal/access", "freshet/internal/feeds",
+		"freshet/internal/kafka"}},
 	{"freshet/internal/admin", []string{"freshet/internal/kafka"}},
 	{"freshet/internal/offsets", []string{"freshet", "freshet/internal/kafka", "freshet/internal/admin"}},
 	{"freshet/internal/demo", []string{}},

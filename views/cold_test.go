@@ -114,9 +114,15 @@ func TestReaderOnceInAWhile(t *testing.T) {
 func TestBuilderThatDied(t *testing.T) {
 	s := newStage(t)
 	s.rows[reader] = follows(1, true, 1)
+	marked := false
 	s.before = func(op feeds.Op) {
-		if _, ok := op.(*feeds.ReadOutbox); ok { // behind the mark
-			panic("the process dies")
+		switch op.(type) {
+		case *feeds.SwapFeed:
+			marked = true
+		case *feeds.ReadOutbox:
+			if marked {
+				panic("the process dies")
+			}
 		}
 	}
 	func() {

@@ -32,7 +32,7 @@ type Tiers struct {
 
 // NewTiers opens the view; the caller runs it.
 func NewTiers(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Tiers, error) {
-	lookup, err := kafka.NewLookup(brokers)
+	lookup, err := kafka.NewLookup(brokers, kafka.ClientOptions(settings.Config)...)
 	if err != nil {
 		return nil, err
 	}

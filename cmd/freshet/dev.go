@@ -45,7 +45,14 @@ func runCommand() *cobra.Command {
 		Short: "Some roles, or all, on servers that are there",
 		Long: `Runs roles in this process: all, or some of api directory following fanout archive. The servers are named by
 --kafka, --redis and --cassandra. What is not named is started in this process, if all roles run in it that need it; a
-lone role could not share it.`,
+lone role could not share it.
+
+A server that cannot be reached is tried again for as long as --wait says, and /readyz of the operators' listener tells
+so meanwhile. One that refuses this process, or has topics, tables or settings other than they have to be, ends it at
+once. The API alone needs Kafka only: it takes posts while Redis and Cassandra are still away.
+
+Exit codes: 0 ended by a signal; 1 a server could not be reached or refused, or something failed for good; 2 wrong
+usage.`,
 		Example: "  freshet run all --kafka broker1:9092,broker2:9092 --redis redis:6379 --data /var/lib/freshet",
 		Args:    cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -56,6 +63,20 @@ lone role could not share it.`,
 		},
 	}
 	flags := cmd.Flags()
+	serverFlags(flags, &c)
+	flags.DurationVar(&c.Wait, "wait", c.Wait,
+		"how long to try to reach servers without which the roles cannot start; 0: once")
+	flags.StringVar(&c.Name, "name", "", "the process's own name, kept over restarts: its partitions wait for it for ten "+
+		"seconds when it stops")
+	flags.StringVar(&c.CursorKey, "cursor-key", "", "file with the key that signs cursors, the same for all processes of "+
+		"the API, made if it is missing; empty: one in the directory of --data")
+	listenFlags(flags, &c)
+	layoutFlags(flags, &c)
+	return cmd
+}
+
+// serverFlags name the servers, and how to reach them.
+func serverFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.StringSliceVar(&c.Kafka, "kafka", nil, "addresses of Kafka brokers; empty: start one here")
 	flags.StringSliceVar(&c.Redis, "redis", nil, "address of Redis, or several of a Redis Cluster; empty: start one here")
 	flags.StringSliceVar(&c.Cassandra, "cassandra", nil,
@@ -63,9 +84,9 @@ lone role could not share it.`,
 	flags.Int16Var(&c.Replication, "replication", c.Replication, "replicas of each topic")
 	flags.IntVar(&c.StoreReplication, "store-replication", 0, "replicas of the posts in Cassandra; 0: as of the topics")
 	flags.IntVar(&c.MinInSync, "min-in-sync", c.MinInSync, "replicas that must have a record before it counts as written")
-	listenFlags(flags, &c)
-	layoutFlags(flags, &c)
-	return cmd
+	kafkaAccessFlags(flags, &c.KafkaAccess, &c.KafkaSASL)
+	accessFlags(flags, "redis", "Redis", config.RedisPasswordVariable, &c.RedisAccess)
+	accessFlags(flags, "cassandra", "Cassandra", config.CassandraPasswordVariable, &c.CassandraAccess)
 }
 
 func listenFlags(flags *pflag.FlagSet, c *config.Config) {
@@ -107,9 +128,9 @@ func serve(ctx context.Context, c config.Config, withDemo bool) error {
 		network = demo.New()
 		pages = network
 	}
-	a, err := app.Open(ctx, c, log, pages)
+	a, err := app.Open(c, log, pages)
 	if err != nil {
-		return err
+		return settingsAreUsage(err)
 	}
 	var g errgroup.Group
 	g.Go(func() error {

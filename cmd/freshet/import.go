@@ -64,6 +64,10 @@ Exit codes: 0 done, lines left out included; 1 failed; 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
+			clients, err := kafka.clients()
+			if err != nil {
+				return err
+			}
 			cluster, err := kafka.open(cmd.Context())
 			if err != nil {
 				return err
@@ -71,7 +75,8 @@ Exit codes: 0 done, lines left out included; 1 failed; 2 wrong usage.`,
 			cluster.Close()
 			show := newProgress(os.Stderr, slog.Default())
 			summary, err := graph.Import(cmd.Context(), g, graph.Config{
-				Brokers: kafka.brokers, Names: kafka.names, NoWait: noWait, Progress: show.stage, Logger: slog.Default(),
+				Brokers: kafka.brokers, Names: kafka.names, Sarama: clients, NoWait: noWait, Progress: show.stage,
+				Logger: slog.Default(),
 			})
 			show.end(err == nil)
 			if err != nil {

@@ -8,11 +8,13 @@ import (
 	"io"
 	"strings"
 
+	"github.com/IBM/sarama"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"freshet"
 	"freshet/internal/config"
+	"freshet/internal/kafka"
 	"freshet/internal/offsets"
 )
 
@@ -36,20 +38,36 @@ func offsetsCommand() *cobra.Command {
 type kafkaFlags struct {
 	brokers []string
 	names   freshet.Names
+	config  config.Config // its KafkaAccess and KafkaSASL
 }
 
 func (k *kafkaFlags) register(flags *pflag.FlagSet) {
 	flags.StringSliceVar(&k.brokers, "kafka", []string{config.DefaultKafkaListen}, "addresses of Kafka brokers")
+	k.config = config.Default()
+	kafkaAccessFlags(flags, &k.config.KafkaAccess, &k.config.KafkaSASL)
 	flags.StringVar(&k.names.Prefix, "prefix", freshet.DefaultPrefix, "begins the names of all topics and groups")
 }
 
 // open connects; the error of a Kafka that does not answer names the flag.
 func (k *kafkaFlags) open(ctx context.Context) (*offsets.Cluster, error) {
-	c, err := offsets.Open(ctx, k.brokers, k.names)
+	clients, err := k.clients()
+	if err != nil {
+		return nil, err
+	}
+	c, err := offsets.Open(ctx, k.brokers, k.names, kafka.ClientOptions(clients)...)
 	if err != nil {
 		return nil, fmt.Errorf("--kafka: %w", err)
 	}
 	return c, nil
+}
+
+// clients makes the configuration of clients, once certificates and passwords are read.
+func (k *kafkaFlags) clients() (func(clientID string) *sarama.Config, error) {
+	login, err := k.config.Login()
+	if err != nil {
+		return nil, settingsAreUsage(err)
+	}
+	return login.Kafka.Config, nil
 }
 
 // output is how a tool writes what it has found.

@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/pprof"
 	"slices"
@@ -92,6 +93,11 @@ func (c Config) ready(w http.ResponseWriter, _ *http.Request) {
 		return
 	}
 	fmt.Fprintln(w, "ready")
+	for _, name := range slices.Sorted(maps.Keys(c.Groups)) {
+		if c.Groups[name].Idle() {
+			fmt.Fprintf(w, "%s: no partition is left for this process, it waits as a spare\n", name)
+		}
+	}
 }
 
 func (c Config) list(w http.ResponseWriter, _ *http.Request) {

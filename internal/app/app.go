@@ -1,6 +1,7 @@
 // Package app puts a process together: what runs with what, and in which order it starts and stops.
 //
 //	servers.go  what the roles stand on; what has no address is started here
+//	reach.go    getting to servers that may not be there yet
 //	app.go      the process: open, run, stop
 //	roles.go    each role's parts
 package app
@@ -10,8 +11,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,14 +35,20 @@ type App struct {
 	servers          *servers
 	health           *kafka.Health
 	groups           map[string]*kafka.Group
-	parts            []part                  // in the order of starting; they stop in the opposite order
-	troubles         map[string]func() error // by part: why it does not get on at the moment, though it runs
+	parts            []part // in the order of starting; they stop in the opposite order
 	apiNet, adminNet net.Listener
 	handler          atomic.Pointer[http.Handler] // the API's, once it is ready
+	operators        atomic.Pointer[http.Handler] // the operators', which knows no groups before they are there
 	ready            chan struct{}
 	pages            http.Handler // shown at /, if not nil
 	corrupt          atomic.Int64 // values in Redis that were found corrupt
+
+	mu       sync.Mutex
+	troubles map[string]func() error // by part: why it does not get on at the moment, though it runs; by mu
 }
+
+// starting is the part that is missing until the others are known.
+const starting = "start"
 
 // part is something that runs until it is told to stop.
 type part struct {
@@ -46,9 +56,9 @@ type part struct {
 	run  func(ctx context.Context) error
 }
 
-// Open starts the servers that have no address, connects to the others, and listens. pages, if not nil, answers "/" and
-// what the API does not know beside it. What Open has opened, Run closes.
-func Open(ctx context.Context, cfg config.Config, log *slog.Logger, pages http.Handler) (*App, error) {
+// Open starts the servers that have no address, and listens. pages, if not nil, answers "/" and what the API does not
+// know beside it. What Open has opened, Run closes.
+func Open(cfg config.Config, log *slog.Logger, pages http.Handler) (*App, error) {
 	if err := cfg.Validate(); err != nil {
 		return nil, err
 	}
@@ -57,15 +67,14 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, pages http.H
 		troubles: map[string]func() error{}, ready: make(chan struct{}), pages: pages,
 	}
 	var err error
-	if a.servers, err = open(ctx, cfg, log); err != nil {
+	a.health.Starting(starting)
+	if a.servers, err = open(cfg, log); err != nil {
 		return nil, err
 	}
 	if err := a.listen(); err != nil {
 		return nil, errors.Join(err, a.servers.close())
 	}
-	if err := a.assemble(); err != nil {
-		return nil, errors.Join(err, a.closeListeners(), a.servers.close())
-	}
+	a.operate()
 	return a, nil
 }
 
@@ -133,8 +142,11 @@ func (a *App) Missing() []string {
 		}
 		missing = append(missing, line)
 	}
-	for name, trouble := range a.troubles {
-		if err := trouble(); err != nil {
+	a.mu.Lock()
+	troubles := maps.Clone(a.troubles)
+	a.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(troubles)) {
+		if err := troubles[name](); err != nil {
 			missing = append(missing, name+": "+err.Error())
 		}
 	}
@@ -147,31 +159,58 @@ func (a *App) foundCorrupt(err error) {
 	a.log.Warn("redis holds a corrupt value", "error", err)
 }
 
+// trouble is asked why a part does not get on.
+func (a *App) trouble(name string, ask func() error) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.troubles[name] = ask
+}
+
+// operate makes the operators' handler, for the groups that there are now.
+func (a *App) operate() {
+	handler := admin.Handler(admin.Config{
+		Missing: a.Missing, Groups: maps.Clone(a.groups), Corrupt: a.corrupt.Load,
+	})
+	a.operators.Store(&handler)
+}
+
 // stopTimeout bounds how long requests may take to end.
 const stopTimeout = 3 * time.Second
 
-// Run serves until ctx ends or a part fails for good, and then stops: first the listeners, then the parts in the
-// opposite order of their start, then the servers.
+// Run reaches the servers, trying for Config.Wait, and serves until ctx ends or a part fails for good. Then it stops:
+// first the listeners, then the parts in the opposite order of their start, then the servers. Readiness says what is
+// missing from the beginning; the API answers that it is starting.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.servers.close()) }()
 
-	operators := api.NewServer(admin.Handler(admin.Config{
-		Missing: a.Missing, Groups: a.groups, Corrupt: a.corrupt.Load,
+	operators := api.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		(*a.operators.Load()).ServeHTTP(w, r)
 	}), a.log)
 	public := api.NewServer(http.HandlerFunc(a.serve), a.log)
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 
-	serving, stopParts := a.start(ctx, fail)
 	var g errgroup.Group
 	g.Go(func() error { return serve(operators, a.adminNet) })
 	if a.apiNet != nil {
 		g.Go(func() error { return serve(public, a.apiNet) })
 	}
-	g.Go(func() error {
-		a.awaitReady(ctx)
-		return nil
-	})
+	if err = a.reachServers(ctx); err == nil {
+		err = a.assemble()
+	}
+	if err != nil {
+		a.parts = nil
+		fail(err)
+	}
+	serving, stopParts := a.start(ctx, fail)
+	if err == nil {
+		a.operate()
+		a.health.Remove(starting)
+		g.Go(func() error {
+			a.awaitReady(ctx)
+			return nil
+		})
+	}
 	<-ctx.Done()
 
 	closing, cancel := context.WithTimeout(context.WithoutCancel(ctx), stopTimeout)

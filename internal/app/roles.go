@@ -65,10 +65,13 @@ func (a *App) table(
 	build func(brokers []string, names freshet.Names, opts ...goka.ProcessorOption) (*goka.Processor, error),
 ) error {
 	names, brokers, part := a.cfg.Names(), a.servers.brokers, string(name)
-	cfg := kafka.GroupConfig{Name: names.Group(name), Brokers: brokers, Logger: a.log}
+	cfg := kafka.GroupConfig{
+		Name: names.Group(name), Brokers: brokers, Config: a.servers.clients(names.Group(name)), Logger: a.log,
+	}
 	table := a.servers.tables.Processor(goka.Group(names.Group(name)), a.cfg.Partitions)
 	settings := kafka.ProcessorSettings{
-		Storage: table.Builder, Update: table.Update, WrapProducer: table.WrapProducer, Logger: a.log,
+		Config: a.servers.clients, Storage: table.Builder, Update: table.Update, WrapProducer: table.WrapProducer,
+		Logger: a.log,
 	}
 	beside := []func(context.Context) error{table.Watch}
 	if name == freshet.FollowingGroup {
@@ -96,7 +99,7 @@ func (a *App) table(
 
 // followingSweeper has following state its relations again, all of them in a day.
 func (a *App) followingSweeper(table tables.Holder) (*kafka.Sweeper, error) {
-	turns, err := kafka.NewEmitter(a.servers.brokers, "following-turns", nil,
+	turns, err := kafka.NewEmitter(a.servers.brokers, "following-turns", a.servers.clients,
 		a.cfg.Names().Loop(freshet.FollowingGroup), following.LoopCodec)
 	if err != nil {
 		return nil, err
@@ -111,13 +114,13 @@ func (a *App) followingSweeper(table tables.Holder) (*kafka.Sweeper, error) {
 func (a *App) archive() error {
 	member, err := archive.New(archive.Config{
 		Brokers: a.servers.brokers, Names: a.cfg.Names(), Store: a.servers.store,
-		Settings: kafka.ProcessorSettings{Logger: a.log}, Logger: a.log, Health: a.health,
+		Settings: kafka.ProcessorSettings{Config: a.servers.clients, Logger: a.log}, Logger: a.log, Health: a.health,
 	})
 	if err != nil {
 		return err
 	}
 	a.groups[a.cfg.Names().Group(freshet.ArchiveGroup)] = member.Group()
-	a.troubles["archive"] = member.Err
+	a.trouble("archive", member.Err)
 	a.add("archive", member.Run)
 	return nil
 }
@@ -126,7 +129,8 @@ func (a *App) fanout() error {
 	member, err := fanout.New(fanout.Config{
 		Brokers: a.servers.brokers, Names: a.cfg.Names(), Conn: a.servers.conn, Layout: a.cfg.Layout(),
 		Store: a.servers.store, Tree: fanout.Tree{PageSize: a.cfg.PageSize, PullAbove: uint64(a.cfg.PullAbove)},
-		Settings: kafka.ProcessorSettings{Logger: a.log}, Tables: a.servers.tables, Partitions: a.cfg.Partitions,
+		Settings: kafka.ProcessorSettings{Config: a.servers.clients, Logger: a.log},
+		Tables:   a.servers.tables, Partitions: a.cfg.Partitions,
 		Writer: feeds.WriterConfig{
 			MaxEntries: a.cfg.FlushEntries, MaxBytes: a.cfg.FlushBytes, LogLimit: a.cfg.LogLimit, ColdAfter: a.cfg.ColdAfter,
 			Corrupt: a.foundCorrupt,
@@ -137,7 +141,7 @@ func (a *App) fanout() error {
 		return err
 	}
 	a.groups[a.cfg.Names().Group(freshet.FanoutGroup)] = member.Group()
-	a.troubles["fanout"] = member.Err
+	a.trouble("fanout", member.Err)
 	a.add("fanout", member.Run)
 	return nil
 }
@@ -148,7 +152,9 @@ func (a *App) api() error {
 	names, brokers := a.cfg.Names(), a.servers.brokers
 	local := a.servers.tables.View("api")
 	settings := func(name string) kafka.ViewSettings {
-		return kafka.ViewSettings{ClientID: "view-" + name, Storage: local.Builder, Update: local.Update, Logger: a.log}
+		return kafka.ViewSettings{
+			ClientID: "view-" + name, Config: a.servers.clients, Storage: local.Builder, Update: local.Update, Logger: a.log,
+		}
 	}
 	accounts, err := views.NewAccounts(brokers, names, settings("accounts"))
 	if err != nil {
@@ -166,7 +172,7 @@ func (a *App) api() error {
 	if err != nil {
 		return err
 	}
-	writers, err := emitters.New(brokers, names, nil)
+	writers, err := emitters.New(brokers, names, a.servers.clients)
 	if err != nil {
 		return err
 	}
@@ -177,7 +183,7 @@ func (a *App) api() error {
 	a.view("view of following", rows)
 	a.view("view of stats", stats)
 	a.view("view of tiers", tiers)
-	a.troubles["view of tiers"] = tiers.Err
+	a.trouble("view of tiers", tiers.Err)
 	store := posts.Watch(a.servers.store, a.log)
 	a.parts = append(a.parts, part{"watch of the post store", store.Run})
 	reader := &views.Feeds{

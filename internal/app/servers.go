@@ -1,8 +1,6 @@
 package app
 
 import (
-	"cmp"
-	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -10,13 +8,13 @@ import (
 	"os"
 	"path/filepath"
 
-	"freshet"
+	"github.com/IBM/sarama"
+
 	"freshet/internal/config"
 	"freshet/internal/embedded"
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
 	"freshet/internal/posts"
-	"freshet/internal/posts/cassandrastore"
 	"freshet/internal/posts/pebblestore"
 	"freshet/internal/tables"
 )
@@ -26,38 +24,44 @@ import (
 type servers struct {
 	brokers []string
 	redis   []string
-	conn    *feeds.Redis // nil if no role here needs it; so is store
+	policy  kafka.TopicPolicy
+	login   config.Login
+	clients func(clientID string) *sarama.Config // of Kafka, all of them
+	conn    *feeds.Redis                         // nil if no role here needs it; so is store
 	store   posts.Store
 	tables  *tables.Tables
+	dir     string // of the data
 	key     []byte // signs cursors
 
 	closers []func() error // in the order of opening
 }
 
-// open starts and connects. On an error it has closed what it had opened.
-func open(ctx context.Context, c config.Config, log *slog.Logger) (*servers, error) {
-	s := &servers{brokers: c.Kafka, redis: c.Redis}
-	if err := s.open(ctx, c, log); err != nil {
+// open starts what is started here and opens what lies here; reach.go has the rest. On an error it has closed what it
+// had opened.
+func open(c config.Config, log *slog.Logger) (*servers, error) {
+	s := &servers{brokers: c.Kafka, redis: c.Redis, policy: c.TopicPolicy()}
+	if err := s.open(c, log); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *servers) open(ctx context.Context, c config.Config, log *slog.Logger) error {
-	dir, err := s.dataDir(c.DataDir)
-	if err != nil {
+func (s *servers) open(c config.Config, log *slog.Logger) (err error) {
+	if s.login, err = c.Login(); err != nil {
 		return err
 	}
-	policy := kafka.TopicPolicy{Replication: c.Replication, MinInSync: c.MinInSync}
-
+	s.clients = clients(s.login.Kafka, c.Name)
+	if s.dir, err = s.dataDir(c.DataDir); err != nil {
+		return err
+	}
 	if len(c.Kafka) == 0 {
-		broker, err := embedded.StartKafka(filepath.Join(dir, "kafka"), c.KafkaListen)
+		broker, err := embedded.StartKafka(filepath.Join(s.dir, "kafka"), c.KafkaListen)
 		if err != nil {
 			return nameFlag(err, "--kafka-listen")
 		}
 		s.brokers = broker.Addrs()
 		s.onClose(func() error { broker.Close(); return nil })
-		policy = kafka.TopicPolicy{Replication: 1, MinInSync: 1, KeepForever: true}
+		s.policy = kafka.TopicPolicy{Replication: 1, MinInSync: 1, KeepForever: true}
 	}
 	if len(c.Redis) == 0 && c.NeedsRedis() {
 		redis, err := embedded.StartRedis(c.RedisListen)
@@ -67,37 +71,32 @@ func (s *servers) open(ctx context.Context, c config.Config, log *slog.Logger) e
 		s.redis = []string{redis.Addr()}
 		s.onClose(func() error { redis.Close(); return nil })
 	}
-	if c.NeedsStore() {
-		if s.store, err = openStore(ctx, c, dir, log); err != nil {
+	if len(c.Cassandra) == 0 && c.NeedsStore() {
+		s.store, err = pebblestore.Open(filepath.Join(s.dir, "posts"), pebblestore.Options{Log: log})
+		if err != nil {
 			return err
 		}
 		s.onClose(s.store.Close)
 	}
-	if err := kafka.EnsureTopics(ctx, s.brokers, c.Names().TopicSpecs(c.Partitions, postsRetention), policy); err != nil {
-		return err
-	}
-	if s.tables, err = tables.Open(filepath.Join(dir, "tables")); err != nil {
+	if s.tables, err = tables.Open(filepath.Join(s.dir, "tables")); err != nil {
 		return err
 	}
 	s.onClose(s.tables.Close)
-	if c.NeedsRedis() {
-		if s.conn, err = feeds.Connect(ctx, c.Layout(), s.redis); err != nil {
-			return err
-		}
-		s.onClose(s.conn.Close)
+	file := c.CursorKey
+	if file == "" {
+		file = filepath.Join(s.dir, "cursor.key")
 	}
-	s.key, err = cursorKey(filepath.Join(dir, "cursor.key"))
+	s.key, err = cursorKey(file)
 	return err
 }
 
-func openStore(ctx context.Context, c config.Config, dir string, log *slog.Logger) (posts.Store, error) {
-	if len(c.Cassandra) == 0 {
-		return pebblestore.Open(filepath.Join(dir, "posts"), pebblestore.Options{Log: log})
+// clients makes the configuration of a client: how it reaches the brokers, and by which name it is a member of a group.
+func clients(security kafka.Security, name string) func(clientID string) *sarama.Config {
+	return func(clientID string) *sarama.Config {
+		cfg := security.Config(clientID)
+		cfg.Consumer.Group.InstanceId = name
+		return cfg
 	}
-	return cassandrastore.Open(ctx, cassandrastore.Options{
-		Addrs: c.Cassandra, Keyspace: c.Keyspace(), Replication: cmp.Or(c.StoreReplication, int(c.Replication)),
-		Log: log,
-	})
 }
 
 // dataDir locks the directory, or makes a temporary one that goes at the end.
@@ -121,21 +120,38 @@ func (s *servers) dataDir(dir string) (string, error) {
 	return dir, nil
 }
 
-// cursorKey reads the key that signs cursors, so that they stay good after a restart, or makes it.
+// cursorKey reads the key that signs cursors, so that they stay good after a restart, or makes it. Processes that share
+// the file may start at the same time: whose key comes first is that of all.
 func cursorKey(file string) ([]byte, error) {
-	key, err := os.ReadFile(file) //nolint:gosec // the operator's own directory
-	if err == nil && len(key) >= cursorKeySize {
-		return key, nil
+	key, err := os.ReadFile(file) //nolint:gosec // the operator's own
+	if errors.Is(err, os.ErrNotExist) {
+		if err = newCursorKey(file); err == nil || errors.Is(err, os.ErrExist) {
+			key, err = os.ReadFile(file) //nolint:gosec // the operator's own
+		}
 	}
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, fmt.Errorf("read the key of cursors: %w", err)
+	if err != nil {
+		return nil, fmt.Errorf("the key of cursors: %w", err)
 	}
-	key = make([]byte, cursorKeySize)
-	_, _ = rand.Read(key) // never fails
-	if err := os.WriteFile(file, key, 0o600); err != nil {
-		return nil, fmt.Errorf("keep the key of cursors: %w", err)
+	if len(key) < cursorKeySize {
+		return nil, fmt.Errorf("the key of cursors %s has %d bytes: want at least %d random ones, or no file, to have one "+
+			"made", file, len(key), cursorKeySize)
 	}
 	return key, nil
+}
+
+// newCursorKey makes the file, whole from the first moment.
+func newCursorKey(file string) error {
+	key := make([]byte, cursorKeySize)
+	_, _ = rand.Read(key) // never fails
+	part, err := os.CreateTemp(filepath.Dir(file), "cursor-*.part")
+	if err != nil {
+		return err
+	}
+	_, err = part.Write(key)
+	if err = errors.Join(err, part.Close()); err == nil {
+		err = os.Link(part.Name(), file)
+	}
+	return errors.Join(err, os.Remove(part.Name()))
 }
 
 const cursorKeySize = 32
@@ -158,7 +174,3 @@ func (s *servers) close() error {
 	s.closers = nil
 	return errors.Join(errs...)
 }
-
-// postsRetention is how long the log of posts is kept on servers that were not started here. The post store keeps posts
-// for good.
-const postsRetention = freshet.WeekRetention

@@ -63,7 +63,7 @@ func (b *bench) startProgram(ctx context.Context, n *network, roles ...config.Ro
 		return nil, errors.Join(err, p.conn.Close())
 	}
 	b.Progress("start", 0, 0)
-	a, err := app.Open(ctx, c, b.Logger, nil)
+	a, err := app.Open(c, b.Logger, nil)
 	if err != nil {
 		return nil, errors.Join(err, p.conn.Close())
 	}

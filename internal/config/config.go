@@ -2,13 +2,16 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"regexp"
 	"slices"
 	"strings"
+	"time"
 
 	"freshet"
+	"freshet/internal/access"
 	"freshet/internal/feeds"
 )
 
@@ -66,8 +69,24 @@ type Config struct {
 	// store is then on the local disk.
 	Kafka, Redis, Cassandra []string
 
+	// Access to each of them.
+	KafkaAccess, RedisAccess, CassandraAccess access.Settings
+	// KafkaSASL is the mechanism by which a user of Kafka proves to be one: a name that kafka.Mechanisms has.
+	KafkaSASL string
+
+	// Wait is how long a start tries to reach a server that it cannot do without; 0: once.
+	Wait time.Duration
+
+	// Name is the process's own, the same after each restart, and no other's that runs the same role. Its partitions then
+	// wait for it for as long as a session lasts. Empty: it has none, and they go to others when it stops.
+	Name string
+
 	// DataDir keeps tables, and what is started here. Empty means a temporary directory that goes when the process ends.
 	DataDir string
+
+	// CursorKey is a file with the key that signs cursors, the same for all API processes of a deployment; it is made if
+	// it is missing. Empty: one in DataDir.
+	CursorKey string
 
 	// Where to listen: the API, the operators' listener, and the servers that are started here.
 	Listen, Admin, KafkaListen, RedisListen string
@@ -107,6 +126,7 @@ const (
 	DefaultAdmin       = "127.0.0.1:8081"
 	DefaultKafkaListen = "127.0.0.1:19092"
 	DefaultRedisListen = "127.0.0.1:16379"
+	DefaultKafkaSASL   = "scram-sha-512"
 )
 
 // Default is the settings for one machine, everything started here.
@@ -117,6 +137,7 @@ func Default() Config {
 		Admin:       DefaultAdmin,
 		KafkaListen: DefaultKafkaListen,
 		RedisListen: DefaultRedisListen,
+		KafkaSASL:   DefaultKafkaSASL,
 		Prefix:      freshet.DefaultPrefix,
 		Partitions:  8,
 		Replication: 3,
@@ -140,6 +161,8 @@ func Deployment() Config {
 	c := Default()
 	c.Partitions = 128
 	c.Zones = feeds.DefaultZones
+	// Longer than servers take that are started together with this process.
+	c.Wait = 5 * time.Minute
 	return c
 }
 
@@ -161,6 +184,9 @@ func (c Config) anyOf(roles []Role) bool { return slices.ContainsFunc(roles, c.H
 
 // Keyspace is where the post store of this deployment is in Cassandra.
 func (c Config) Keyspace() string { return strings.TrimSuffix(c.Prefix, ".") }
+
+// PostReplicas is how many nodes of Cassandra keep each post.
+func (c Config) PostReplicas() int { return cmp.Or(c.StoreReplication, int(c.Replication)) }
 
 // Names are the names of topics and groups.
 func (c Config) Names() freshet.Names { return freshet.Names{Prefix: c.Prefix} }
@@ -199,6 +225,12 @@ func (c Config) Validate() error {
 	if strings.ContainsAny(c.Prefix, " \t\n/:") || len(c.Prefix) > 100 {
 		return fmt.Errorf("--prefix %q: want letters, digits, '.', '_' or '-'", c.Prefix)
 	}
+	if c.Wait < 0 {
+		return fmt.Errorf("--wait %s: want a duration, or 0 to try once", c.Wait)
+	}
+	if !processName.MatchString(c.Name) {
+		return fmt.Errorf("--name %q: want letters, digits, '.', '_' or '-', up to 200", c.Name)
+	}
 	if len(c.Cassandra) > 0 && !keyspacePrefix.MatchString(c.Prefix) {
 		return fmt.Errorf("--prefix %q with --cassandra: want small letters, digits and '_', then '.': without the dot it "+
 			"is the keyspace, which must be the deployment's own", c.Prefix)
@@ -225,6 +257,8 @@ func (c Config) validateWriter() error {
 	}
 	return nil
 }
+
+var processName = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,200}$`)
 
 // keyspacePrefix makes one keyspace of each prefix, and never the same of two.
 var keyspacePrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}\.$`)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+
+	"freshet/internal/access"
 )
 
 // ErrEvicts is returned by Connect for a Redis that would throw feeds away when it is full.
@@ -15,8 +17,9 @@ var ErrEvicts = errors.New("redis may evict keys")
 
 // Redis is the Conn to real servers: one Redis, a Redis Cluster, or miniredis. It is safe for concurrent use.
 type Redis struct {
-	client redis.UniversalClient
-	layout Layout
+	client    redis.UniversalClient
+	addresses string // for errors
+	layout    Layout
 	// Both are nil for a cluster: there, those who ask one node would wait for the others, and keys have to be looked for.
 	gather *gather
 	wires  *wires
@@ -25,19 +28,50 @@ type Redis struct {
 // Connect prepares Redis at the addresses: more than one are a cluster. It refuses a server whose maxmemory-policy is
 // not noeviction. The client never repeats a command by itself, but
 // where a cluster has moved its slot.
-func Connect(ctx context.Context, layout Layout, addresses []string) (*Redis, error) {
-	if err := layout.Validate(); err != nil {
+func Connect(ctx context.Context, layout Layout, addresses []string, opts ...Option) (*Redis, error) {
+	r, err := Prepare(layout, addresses, opts...)
+	if err != nil {
 		return nil, err
 	}
-	r := newRedis(layout, addresses)
-	if err := errors.Join(r.checkEviction(ctx), r.loadScripts(ctx)); err != nil {
-		return nil, errors.Join(fmt.Errorf("connect to redis at %s: %w", strings.Join(addresses, ","), err), r.Close())
+	if err := r.Verify(ctx); err != nil {
+		return nil, errors.Join(err, r.Close())
 	}
 	return r, nil
 }
 
-func newRedis(layout Layout, addresses []string) *Redis {
-	r := &Redis{layout: layout, client: redis.NewUniversalClient(&redis.UniversalOptions{
+// Prepare is Connect without asking the servers anything. Before Verify has returned nil nothing says that what is
+// written to them stays.
+func Prepare(layout Layout, addresses []string, opts ...Option) (*Redis, error) {
+	if err := layout.Validate(); err != nil {
+		return nil, err
+	}
+	return newRedis(layout, addresses, opts...), nil
+}
+
+// Verify asks what Connect asks.
+func (r *Redis) Verify(ctx context.Context) error {
+	err := r.checkEviction(ctx)
+	if err == nil {
+		err = r.loadScripts(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("connect to redis at %s: %w", r.addresses, err)
+	}
+	return nil
+}
+
+// Option is one of Connect.
+type Option func(*redis.UniversalOptions)
+
+// WithAccess has the connections use TLS, and log in.
+func WithAccess(a access.Access) Option {
+	return func(o *redis.UniversalOptions) {
+		o.TLSConfig, o.Username, o.Password = a.TLS, a.User, a.Password.Reveal()
+	}
+}
+
+func newRedis(layout Layout, addresses []string, opts ...Option) *Redis {
+	options := &redis.UniversalOptions{
 		Addrs:           addresses,
 		MaxRetries:      -1,
 		DisableIdentity: true,
@@ -48,7 +82,11 @@ func newRedis(layout Layout, addresses []string) *Redis {
 		// A flush is megabytes.
 		PipelineReadBufferSize:  256 << 10,
 		PipelineWriteBufferSize: 256 << 10,
-	})}
+	}
+	for _, opt := range opts {
+		opt(options)
+	}
+	r := &Redis{layout: layout, addresses: strings.Join(addresses, ","), client: redis.NewUniversalClient(options)}
 	if client, single := r.client.(*redis.Client); single {
 		r.gather = &gather{client: client}
 		r.wires = &wires{client: client, layout: layout}

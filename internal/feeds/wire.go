@@ -93,7 +93,35 @@ func (s *wires) take(ctx context.Context) (*wire, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &wire{layout: s.layout, conn: conn, in: bufio.NewReaderSize(conn, wireBuffer)}, nil
+	w := &wire{layout: s.layout, conn: conn, in: bufio.NewReaderSize(conn, wireBuffer)}
+	if err := w.login(options.Username, options.Password); err != nil {
+		return nil, errors.Join(err, conn.Close())
+	}
+	return w, nil
+}
+
+// login says who this is, where Redis wants to know.
+func (w *wire) login(user, password string) error {
+	switch {
+	case password == "":
+		return nil
+	case user == "":
+		w.begin(2)
+		w.text("AUTH")
+	default:
+		w.begin(3)
+		w.text("AUTH")
+		w.text(user)
+	}
+	w.text(password)
+	if err := w.send(); err != nil {
+		return err
+	}
+	if err := w.conn.SetReadDeadline(time.Now().Add(wireTimeout)); err != nil {
+		return err
+	}
+	_, refused, err := w.answer()
+	return errors.Join(refused, err)
 }
 
 func (s *wires) give(w *wire) {

@@ -111,7 +111,7 @@ func Import(ctx context.Context, g *Graph, c Config) (summary Summary, err error
 
 // partitionsOf is how many partitions the topics have. It fails if the deployment's topics are not there.
 func partitionsOf(ctx context.Context, c Config) (int32, error) {
-	lookup, err := kafka.NewLookup(c.Brokers)
+	lookup, err := kafka.NewLookup(c.Brokers, kafka.ClientOptions(c.Sarama)...)
 	if err != nil {
 		return 0, err
 	}

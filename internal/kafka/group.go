@@ -183,6 +183,13 @@ func (g *Group) Assignment() map[string][]int32 {
 	return assigned
 }
 
+// Idle says whether this member is in the group and has no partition: there are more members than partitions, and it
+// waits for one to go.
+func (g *Group) Idle() bool {
+	s := g.current()
+	return s != nil && len(s.claims) == 0
+}
+
 // Session is the number of the session that is running, 0 if none is. Numbers grow and are never used again.
 func (g *Group) Session() uint64 {
 	if s := g.current(); s != nil {

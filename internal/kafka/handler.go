@@ -105,6 +105,9 @@ func (h *handler) prepare(sess sarama.ConsumerGroupSession) error {
 	g.sessions++
 	h.session = newSession(g.sessions, h.member, sess, at)
 	g.session = h.session
+	if len(at) == 0 {
+		g.cfg.Logger.Info("this process has no partition: the group has more members than partitions; it waits as a spare")
+	}
 	return nil
 }
 

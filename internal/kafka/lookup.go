@@ -7,15 +7,16 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
 )
 
 // Lookup asks the cluster for offsets. It is safe for concurrent use.
 type Lookup struct{ adm *kadm.Client }
 
 // NewLookup makes a client for look-ups; Close ends it. It connects when it is first used, and gives up on a request
-// that Kafka does not answer for 15 seconds.
-func NewLookup(brokers []string) (*Lookup, error) {
-	adm, err := newAdmin(brokers)
+// that Kafka does not answer for 15 seconds. opts are those of ClientOptions.
+func NewLookup(brokers []string, opts ...kgo.Opt) (*Lookup, error) {
+	adm, err := newAdmin(brokers, opts)
 	if err != nil {
 		return nil, err
 	}

@@ -48,7 +48,7 @@ func newMember(g *Group, brokers []string, clientID string) (*member, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("group %s: %w", g.cfg.Name, err), client.Close())
 	}
-	adm, err := newAdmin(brokers)
+	adm, err := newAdmin(brokers, optionsOf(&cfg))
 	if err != nil {
 		return nil, errors.Join(err, inner.Close(), client.Close())
 	}

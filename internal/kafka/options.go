@@ -153,7 +153,8 @@ func NewEmitter(brokers []string, clientID string, config func(clientID string) 
 // The builders below make a new configuration in each call: goka's own ones change the one that they are given, and a
 // processor calls some of them more than once.
 
-func configFor(config func(string) *sarama.Config, clientID string) *sarama.Config {
+// ConfigFor is what config makes for a client; a nil config is Config.
+func ConfigFor(config func(string) *sarama.Config, clientID string) *sarama.Config {
 	if config == nil {
 		return Config(clientID)
 	}
@@ -164,7 +165,7 @@ func configFor(config func(string) *sarama.Config, clientID string) *sarama.Conf
 
 func consumerBuilder(config func(string) *sarama.Config) goka.SaramaConsumerBuilder {
 	return func(brokers []string, clientID string) (sarama.Consumer, error) {
-		return sarama.NewConsumer(brokers, configFor(config, clientID))
+		return sarama.NewConsumer(brokers, ConfigFor(config, clientID))
 	}
 }
 
@@ -180,7 +181,7 @@ func collecting(clients *ViewClients, build goka.SaramaConsumerBuilder) goka.Sar
 
 func producerBuilder(config func(string) *sarama.Config, wrap func(goka.Producer) goka.Producer) goka.ProducerBuilder {
 	return func(brokers []string, clientID string, hasher func() hash.Hash32) (goka.Producer, error) {
-		cfg := configFor(config, clientID)
+		cfg := ConfigFor(config, clientID)
 		// The partition of a key has to be the one that goka's tables and views look for it in.
 		cfg.Producer.Partitioner = sarama.NewCustomHashPartitioner(hasher)
 		p, err := goka.NewProducer(brokers, cfg)
@@ -198,7 +199,7 @@ func topicManagerBuilder(config func(string) *sarama.Config, clientID string) go
 		policy := goka.NewTopicManagerConfig()
 		policy.NoCreate = true
 		policy.MismatchBehavior = goka.TMConfigMismatchBehaviorIgnore // EnsureTopics compares, with our values
-		return goka.NewTopicManager(brokers, configFor(config, clientID), policy)
+		return goka.NewTopicManager(brokers, ConfigFor(config, clientID), policy)
 	}
 }
 

@@ -53,8 +53,9 @@ type place struct {
 func (p place) holds(offset int64) bool { return offset >= p.start && offset <= p.end }
 
 // newAdmin connects a client for look-ups; it gives up on a request after a while so that no session hangs in it.
-func newAdmin(brokers []string) (*kadm.Client, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.RetryTimeout(prepareTimeout))
+func newAdmin(brokers []string, opts []kgo.Opt) (*kadm.Client, error) {
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.RetryTimeout(prepareTimeout)},
+		opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("make a Kafka admin client for %v: %w", brokers, err)
 	}

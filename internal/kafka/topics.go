@@ -61,40 +61,18 @@ func (e *TopicsError) Error() string {
 
 // EnsureTopics creates the topics of specs that are missing and checks those that exist. It changes no existing topic:
 // every setting that differs is listed in one *TopicsError, with what to do. Several processes may call it at once;
-// when it returns, every broker knows the topics. It returns early, with the context's error, when ctx ends.
-func EnsureTopics(ctx context.Context, brokers []string, specs []freshet.TopicSpec, policy TopicPolicy) error {
-	if policy.MinInSync < 1 || policy.MinInSync > int(policy.Replication) {
-		return fmt.Errorf("topic policy: min in-sync replicas %d: want 1 to the replication of %d", policy.MinInSync,
-			policy.Replication)
-	}
-	// The client keeps what it has heard of a topic for its minimum age, by default 5 s, "unknown" too: what another
-	// process creates meanwhile would stay unknown.
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.MetadataMinAge(10*time.Millisecond))
+// when it returns, every broker knows the topics. It returns early, with the context's error, when ctx ends. opts are
+// those of ClientOptions.
+func EnsureTopics(ctx context.Context, brokers []string, specs []freshet.TopicSpec, policy TopicPolicy,
+	opts ...kgo.Opt) error {
+	client, existing, missing, err := findTopics(ctx, brokers, specs, policy, opts)
 	if err != nil {
-		return fmt.Errorf("ensure topics: connect to %v: %w", brokers, err)
+		return err
 	}
 	defer client.Close()
 	adm := kadm.NewClient(client)
-	names := make([]string, len(specs))
-	for i, spec := range specs {
-		names[i] = spec.Name
-	}
-
-	found, err := adm.ListTopics(ctx, names...)
-	if err != nil {
-		return fmt.Errorf("ensure topics: list them at %v: %w", brokers, err)
-	}
-	var existing []freshet.TopicSpec
 	var fresh []string
-	for _, spec := range specs {
-		err := found[spec.Name].Err
-		switch {
-		case err == nil && found.Has(spec.Name):
-			existing = append(existing, spec)
-			continue
-		case err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition):
-			return fmt.Errorf("ensure topic %s: look it up: %w", spec.Name, err)
-		}
+	for _, spec := range missing {
 		created, err := create(ctx, adm, spec, policy)
 		if err != nil {
 			return err
@@ -110,6 +88,62 @@ func EnsureTopics(ctx context.Context, brokers []string, specs []freshet.TopicSp
 		}
 	}
 	return check(ctx, adm, existing, policy)
+}
+
+// CheckTopics is EnsureTopics without creating anything: it names the topics that are missing.
+func CheckTopics(ctx context.Context, brokers []string, specs []freshet.TopicSpec, policy TopicPolicy,
+	opts ...kgo.Opt) (missing []string, err error) {
+	client, existing, absent, err := findTopics(ctx, brokers, specs, policy, opts)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	for _, spec := range absent {
+		missing = append(missing, spec.Name)
+	}
+	return missing, check(ctx, kadm.NewClient(client), existing, policy)
+}
+
+// findTopics tells the topics that exist from those that do not. The caller closes the client.
+func findTopics(ctx context.Context, brokers []string, specs []freshet.TopicSpec, policy TopicPolicy, opts []kgo.Opt) (
+	client *kgo.Client, existing, missing []freshet.TopicSpec, err error) {
+	if policy.MinInSync < 1 || policy.MinInSync > int(policy.Replication) {
+		return nil, nil, nil, fmt.Errorf("topic policy: min in-sync replicas %d: want 1 to the replication of %d",
+			policy.MinInSync, policy.Replication)
+	}
+	// The client keeps what it has heard of a topic for its minimum age, by default 5 s, "unknown" too: what another
+	// process creates meanwhile would stay unknown.
+	client, err = kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...),
+		kgo.MetadataMinAge(10 * time.Millisecond)}, opts...)...)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("ensure topics: connect to %v: %w", brokers, err)
+	}
+	opened := client
+	defer func() {
+		if err != nil {
+			opened.Close()
+		}
+	}()
+	names := make([]string, len(specs))
+	for i, spec := range specs {
+		names[i] = spec.Name
+	}
+	found, err := kadm.NewClient(client).ListTopics(ctx, names...)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("ensure topics: list them at %v: %w", brokers, err)
+	}
+	for _, spec := range specs {
+		err := found[spec.Name].Err
+		switch {
+		case err == nil && found.Has(spec.Name):
+			existing = append(existing, spec)
+		case err == nil, errors.Is(err, kerr.UnknownTopicOrPartition):
+			missing = append(missing, spec)
+		default:
+			return nil, nil, nil, fmt.Errorf("ensure topic %s: look it up: %w", spec.Name, err)
+		}
+	}
+	return client, existing, missing, nil
 }
 
 func create(ctx context.Context, adm *kadm.Client, spec freshet.TopicSpec, policy TopicPolicy) (bool, error) {

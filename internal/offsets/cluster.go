@@ -14,10 +14,11 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"freshet"
+	"freshet/internal/kafka"
 )
 
 const (
-	// answerTimeout is how long Kafka may take to say anything at all.
+	// answerTimeout is how long a request is tried.
 	answerTimeout = 8 * time.Second
 	// workTimeout bounds a listing, a plan or a commit.
 	workTimeout = 60 * time.Second
@@ -30,40 +31,17 @@ type Cluster struct {
 	adm     *kadm.Client
 }
 
-// Open connects. If no broker answers within ten seconds, the error names the addresses.
-func Open(ctx context.Context, brokers []string, names freshet.Names) (*Cluster, error) {
-	client, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ClientID("freshet-offsets"),
-		kgo.DialTimeout(3*time.Second), kgo.RetryTimeout(answerTimeout))
+// Open connects. If no broker answers, the error names the addresses. opts are those of kafka.ClientOptions.
+func Open(ctx context.Context, brokers []string, names freshet.Names, opts ...kgo.Opt) (*Cluster, error) {
+	if _, err := kafka.Reach(ctx, brokers, opts...); err != nil {
+		return nil, err
+	}
+	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.ClientID("freshet-offsets"),
+		kgo.DialTimeout(3 * time.Second), kgo.RetryTimeout(answerTimeout)}, opts...)...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(brokers, ","), err)
 	}
-	if err := ping(ctx, client); err != nil {
-		return nil, fmt.Errorf("kafka at %s does not answer: %w", strings.Join(brokers, ","), err)
-	}
 	return &Cluster{names: names, brokers: brokers, adm: kadm.NewClient(client)}, nil
-}
-
-// ping closes the client unless a broker answers in time. What it waits for ends early only with the client.
-func ping(ctx context.Context, client *kgo.Client) error {
-	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
-	defer cancel()
-	var err error
-	answered := make(chan struct{})
-	go func() {
-		defer close(answered)
-		err = client.Ping(ctx)
-	}()
-	select {
-	case <-answered:
-		if err != nil {
-			client.Close()
-		}
-		return err
-	case <-ctx.Done():
-		client.Close()
-		<-answered
-		return context.Cause(ctx)
-	}
 }
 
 // Close closes the connections.

@@ -57,7 +57,7 @@ func deploy(t *testing.T) *deployment {
 func (d *deployment) run() (a *app.App, stop func()) {
 	d.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.Open(ctx, d.cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
+	a, err := app.Open(d.cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
 	if err != nil {
 		cancel()
 		d.t.Fatal(err)

@@ -6,7 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/gocql/gocql"
+	"freshet/internal/access"
 )
 
 var cassandraDistribution = distribution{
@@ -40,7 +40,15 @@ func Cassandra(ctx context.Context, o Options) (*Server, error) {
 	}
 	native, storage := s.ports.numbers[0], s.ports.numbers[1]
 	config, logging := filepath.Join(s.dir, "cassandra.yaml"), filepath.Join(s.dir, "logback.xml")
-	if err := writeSettings(config, ": ", s.cassandraSettings(native, storage), o.Settings); err != nil {
+	a, err := o.Secure.access()
+	if err != nil {
+		return nil, s.abandon(err)
+	}
+	secured := map[string]string{}
+	if o.Secure != nil {
+		secured = o.Secure.cassandra()
+	}
+	if err := writeSettings(config, ": ", s.cassandraSettings(native, storage), secured, o.Settings); err != nil {
 		return nil, s.abandon(err)
 	}
 	if err := writeFile(logging, cassandraLogging); err != nil {
@@ -65,7 +73,14 @@ func Cassandra(ctx context.Context, o Options) (*Server, error) {
 	s.nodes = []*node{{name: "cassandra", address: loopback(native), process: &process{
 		name: "Cassandra", program: java, args: args, dir: s.dir, log: filepath.Join(s.dir, "cassandra.log"),
 	}}}
-	s.serves = func(ctx context.Context) error { return askCassandra(ctx, loopback(native)) }
+	s.serves = func(ctx context.Context) error {
+		if o.Secure != nil {
+			if err := o.Secure.cassandraUser(ctx, loopback(native)); err != nil {
+				return err
+			}
+		}
+		return askCassandra(ctx, loopback(native), a)
+	}
 	return s.open(ctx)
 }
 
@@ -117,6 +132,7 @@ func cassandraFlags() []string {
 		"-Djdk.attach.allowAttachSelf=true",
 		"-Dcassandra.skip_wait_for_gossip_to_settle=0",
 		"-Dcassandra.ring_delay_ms=100",
+		"-Dcassandra.superuser_setup_delay_ms=0",
 	}
 	for _, export := range []string{
 		"java.base/jdk.internal.misc", "java.base/jdk.internal.ref", "java.base/sun.nio.ch",
@@ -140,12 +156,8 @@ func cassandraFlags() []string {
 }
 
 // askCassandra opens a session, as a program would.
-func askCassandra(ctx context.Context, address string) error {
-	config := gocql.NewCluster(address)
-	config.ConnectTimeout, config.Timeout = attemptTimeout, attemptTimeout
-	config.DisableInitialHostLookup = true
-	config.Logger = quiet{}
-	session, err := config.CreateSession()
+func askCassandra(ctx context.Context, address string, a access.Access) error {
+	session, err := cassandraSession(address, a)
 	if err != nil {
 		return err
 	}

@@ -27,6 +27,8 @@ var kafkaDistribution = distribution{
 }
 
 const (
+	// kafkaPorts of each broker: for clients, controllers, and for brokers where clients need TLS.
+	kafkaPorts = 3
 	// kafkaHeap is enough for tests; a broker of a deployment has several times that.
 	kafkaHeap = "-Xmx384m"
 	// kafkaCluster is any 16 bytes in base64.
@@ -57,26 +59,32 @@ func Kafka(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := prepare("kafka", o, count, 2)
+	var opts []kgo.Opt
+	if o.Secure != nil {
+		if opts, err = o.Secure.kafkaOptions(); err != nil {
+			return nil, err
+		}
+	}
+	s, err := prepare("kafka", o, count, kafkaPorts)
 	if err != nil {
 		return nil, err
 	}
-	if err := s.layOutKafka(ctx, count, java, jars, o.Settings); err != nil {
+	if err := s.layOutKafka(ctx, count, java, jars, o); err != nil {
 		return nil, s.abandon(err)
 	}
-	s.serves = func(ctx context.Context) error { return askKafka(ctx, s.Addrs()) }
+	s.serves = func(ctx context.Context) error { return askKafka(ctx, s.Addrs(), opts) }
 	return s.open(ctx)
 }
 
 // layOutKafka writes the configuration of the brokers and formats their directories.
-func (s *Server) layOutKafka(ctx context.Context, count int, java, jars string, settings map[string]string) error {
+func (s *Server) layOutKafka(ctx context.Context, count int, java, jars string, o Options) error {
 	logging := filepath.Join(s.dir, "log4j2.xml")
 	if err := writeFile(logging, kafkaLogging); err != nil {
 		return err
 	}
 	voters := make([]string, count)
 	for i := range voters {
-		voters[i] = fmt.Sprintf("%d@%s", i+1, loopback(s.ports.numbers[2*i+1]))
+		voters[i] = fmt.Sprintf("%d@%s", i+1, loopback(s.ports.numbers[kafkaPorts*i+1]))
 	}
 	base := []string{
 		kafkaHeap, "-Djava.awt.headless=true", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData",
@@ -85,15 +93,20 @@ func (s *Server) layOutKafka(ctx context.Context, count int, java, jars string, 
 	var g errgroup.Group
 	for i := range count {
 		dir := filepath.Join(s.dir, fmt.Sprintf("broker-%d", i+1))
-		address := loopback(s.ports.numbers[2*i])
+		ports := s.ports.numbers[kafkaPorts*i:]
+		address := loopback(ports[0])
 		config := filepath.Join(dir, "server.properties")
 		own := map[string]string{
 			"node.id":              strconv.Itoa(i + 1),
-			"listeners":            "PLAINTEXT://" + address + ",CONTROLLER://" + loopback(s.ports.numbers[2*i+1]),
+			"listeners":            "PLAINTEXT://" + address + ",CONTROLLER://" + loopback(ports[1]),
 			"advertised.listeners": "PLAINTEXT://" + address,
 			"log.dirs":             filepath.Join(dir, "data"),
 		}
-		if err := writeSettings(config, "=", kafkaSettings(count, voters), own, settings); err != nil {
+		secured := map[string]string{}
+		if o.Secure != nil {
+			secured = o.Secure.kafka(address, loopback(ports[2]), loopback(ports[1]))
+		}
+		if err := writeSettings(config, "=", kafkaSettings(count, voters), own, secured, o.Settings); err != nil {
 			return err
 		}
 		name := fmt.Sprintf("Kafka broker %d", i+1)
@@ -106,6 +119,10 @@ func (s *Server) layOutKafka(ctx context.Context, count int, java, jars string, 
 		}
 		g.Go(func() error {
 			args := slices.Concat(base, []string{"kafka.tools.StorageTool", "format", "-t", kafkaCluster, "-c", config})
+			if o.Secure != nil {
+				args = append(args, "--add-scram",
+					fmt.Sprintf("SCRAM-SHA-512=[name=%s,password=%s]", o.Secure.User, o.Secure.Password))
+			}
 			if out, err := exec.CommandContext(ctx, java, args...).CombinedOutput(); err != nil { //nolint:gosec // our own
 				return fmt.Errorf("format the directory of %s: %w\n%s", name, err, out)
 			}
@@ -147,9 +164,9 @@ func kafkaSettings(count int, voters []string) map[string]string {
 }
 
 // askKafka wants every broker to know every other, and a controller: from then on topics can be created.
-func askKafka(ctx context.Context, addrs []string) error {
+func askKafka(ctx context.Context, addrs []string, opts []kgo.Opt) error {
 	for _, address := range addrs {
-		c, err := kgo.NewClient(kgo.SeedBrokers(address), kgo.RequestRetries(0))
+		c, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(address), kgo.RequestRetries(0)}, opts...)...)
 		if err != nil {
 			return err
 		}

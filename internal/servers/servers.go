@@ -10,6 +10,7 @@
 //	process.go    one child process and its log; no child outlives this process (process_linux.go)
 //	ports.go      ports that no other process of ours takes, also while their server is down
 //	fetch.go      jars from Maven Central, fetched once for all processes of a user
+//	secure.go     TLS and users
 //	kafka.go, redis.go, cassandra.go    configuration, command line, and the question that shows that a server serves
 //
 // A server is ready when it has answered in its own protocol. An error about a server names its log and quotes the end.
@@ -27,6 +28,8 @@ import (
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"freshet/internal/access"
 )
 
 // Options say what to start. The zero value is one node in a temporary directory.
@@ -39,9 +42,32 @@ type Options struct {
 	// QuickSchema spares Cassandra a flush to the disk at each change of a schema, which takes half a second. A Kill then
 	// takes the tables with it.
 	QuickSchema bool
+	// Secure, unless nil, has clients use TLS and log in.
+	Secure *Secure
 	// Settings are added to the server's configuration and win over what is there: lines of server.properties,
 	// redis.conf or cassandra.yaml.
 	Settings map[string]string
+}
+
+// Secure is what a server shows its clients, and whom it lets in.
+type Secure struct {
+	// Keystore is a file with the server's key and, behind it, its certificate, both PEM. Cert and Key are the same in
+	// files of their own. CA is the file with the certificate of who has signed it.
+	Keystore, Cert, Key, CA string
+	// User may do everything, but in Redis only what freshet needs. Kafka knows it by SCRAM-SHA-512. The password has no
+	// spaces, commas or quotes.
+	User, Password string
+}
+
+// access is that of the user; the zero value without security.
+func (s *Secure) access() (access.Access, error) {
+	if s == nil {
+		return access.Access{}, nil
+	}
+	settings := access.Settings{TLSCA: s.CA, User: s.User}
+	a, err := settings.Load("servers", "")
+	a.Password = access.NewSecret(s.Password)
+	return a, err
 }
 
 const (

@@ -82,7 +82,7 @@ func New(cfg Config) (*Archive, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.Default()
 	}
-	lookup, err := kafka.NewLookup(cfg.Brokers)
+	lookup, err := kafka.NewLookup(cfg.Brokers, kafka.ClientOptions(cfg.Settings.Config)...)
 	if err != nil {
 		return nil, err
 	}
@@ -94,6 +94,7 @@ func New(cfg Config) (*Archive, error) {
 	a.group = kafka.NewGroup(kafka.GroupConfig{
 		Name:        cfg.Names.Group(freshet.ArchiveGroup),
 		Brokers:     cfg.Brokers,
+		Config:      kafka.ConfigFor(cfg.Settings.Config, cfg.Names.Group(freshet.ArchiveGroup)),
 		Watermarked: []string{a.posts},
 		Logger:      cfg.Logger,
 	})

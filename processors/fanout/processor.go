@@ -81,7 +81,7 @@ func New(cfg Config) (*Fanout, error) {
 		cfg: cfg, tree: cfg.Tree, board: newBoard(), log: cfg.Logger,
 		pulled: NewAnnouncements(cfg.PullSlack, time.Now),
 	}
-	lookup, err := kafka.NewLookup(cfg.Brokers)
+	lookup, err := kafka.NewLookup(cfg.Brokers, kafka.ClientOptions(cfg.Settings.Config)...)
 	if err != nil {
 		return nil, err
 	}
@@ -90,6 +90,7 @@ func New(cfg Config) (*Fanout, error) {
 	f.group = kafka.NewGroup(kafka.GroupConfig{
 		Name:        cfg.Names.Group(freshet.FanoutGroup),
 		Brokers:     cfg.Brokers,
+		Config:      kafka.ConfigFor(cfg.Settings.Config, cfg.Names.Group(freshet.FanoutGroup)),
 		Watermarked: f.inputs.topics(),
 		Gathered:    gathered(cfg.Names),
 		HoldUntil:   cfg.Names.Topic(freshet.Followers),

@@ -20,7 +20,7 @@ func Start(t testing.TB, cfg config.Config) *app.App {
 	t.Helper()
 	cfg.Listen, cfg.Admin, cfg.KafkaListen, cfg.RedisListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.Open(ctx, cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
+	a, err := app.Open(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
 	if err != nil {
 		cancel()
 		t.Fatal(err)

@@ -79,21 +79,65 @@ func createMissing(ctx context.Context, session *gocql.Session, o Options) error
 
 var tableName = regexp.MustCompile(`CREATE TABLE IF NOT EXISTS (\w+)`)
 
+// SchemaError says that a table is not as this program needs it: another version has made it.
+type SchemaError struct{ Keyspace, Table, Column, Wanted, Found string }
+
+func (e *SchemaError) Error() string {
+	found := "of type " + e.Found
+	if e.Found == "" {
+		found = "missing"
+	}
+	return fmt.Sprintf("table %s.%s: column %s is %s, and has to be of type %s: another version of freshet has made the "+
+		"table; run that version, or bring the table up to date", e.Keyspace, e.Table, e.Column, found, e.Wanted)
+}
+
+// Check says whether tables are missing, and creates nothing. The error is that of Open: a *SchemaError, or one that
+// wraps ErrRefused, or something that passes.
+func Check(ctx context.Context, o Options) (missing bool, err error) {
+	config, err := configure(&o)
+	if err != nil {
+		return false, err
+	}
+	config.DisableInitialHostLookup = true
+	session, err := connect(ctx, *config)
+	if err != nil {
+		return false, err
+	}
+	defer session.Close()
+	return missingTables(ctx, session, o.Keyspace)
+}
+
+// missingTables refuses tables that lack a column, or have one of another type. Columns that this program does not
+// know are a later version's, and do no harm.
 func missingTables(ctx context.Context, session *gocql.Session, keyspace string) (bool, error) {
-	there := map[string]bool{}
-	iter := session.Query("SELECT table_name FROM system_schema.tables WHERE keyspace_name = ?", keyspace).
-		WithContext(ctx).Consistency(gocql.One).Iter()
-	var name string
-	for iter.Scan(&name) {
-		there[name] = true
+	found := map[string]map[string]string{}
+	iter := session.Query("SELECT table_name, column_name, type FROM system_schema.columns WHERE keyspace_name = ?",
+		keyspace).WithContext(ctx).Consistency(gocql.One).Iter()
+	var table, column, kind string
+	for iter.Scan(&table, &column, &kind) {
+		if found[table] == nil {
+			found[table] = map[string]string{}
+		}
+		found[table][column] = kind
 	}
 	if err := iter.Close(); err != nil {
 		return false, fmt.Errorf("list its tables: %w", err)
 	}
-	for _, match := range tableName.FindAllStringSubmatch(Schema, -1) {
-		if !there[match[1]] {
-			return true, nil
+	missing := false
+	for _, statement := range statements() {
+		name := tableName.FindStringSubmatch(statement)[1]
+		if found[name] == nil {
+			missing = true
+			continue
+		}
+		for _, wanted := range columnOf.FindAllStringSubmatch(statement, -1) {
+			if kind := found[name][wanted[1]]; kind != wanted[2] {
+				return false, &SchemaError{keyspace, name, wanted[1], wanted[2], kind}
+			}
 		}
 	}
-	return false, nil
+	return missing, nil
 }
+
+// columnOf is a line of a table in Schema.
+var columnOf = regexp.MustCompile(`(?m)^ {4}([a-z_]+) +(bigint|text|timestamp|boolean|int)\b`)

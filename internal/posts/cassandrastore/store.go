@@ -25,6 +25,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -32,7 +33,7 @@ import (
 	"github.com/gocql/gocql"
 
 	"freshet"
-
+	"freshet/internal/access"
 	"freshet/internal/posts"
 )
 
@@ -49,6 +50,8 @@ type Options struct {
 	Consistency string
 	// Timeout of one request. 0: 10 s, which is more than the servers' own, so that theirs comes first and says why.
 	Timeout time.Duration
+	// Access to the nodes.
+	Access access.Access
 	// Log gets what the driver says of its connections, at the debug level. Nil: slog.Default.
 	Log *slog.Logger
 }
@@ -68,6 +71,10 @@ const (
 	firstPause, lastPause = 50 * time.Millisecond, time.Second
 	connectionsToEachNode = 2
 )
+
+// ErrRefused is wrapped by the errors of Open that come again however often it is tried: who connects is not let in, or
+// does not trust the server.
+var ErrRefused = errors.New("refused")
 
 // ErrOptions is wrapped by the refusal of options that cannot work.
 var ErrOptions = errors.New("cannot open the post store")
@@ -160,6 +167,12 @@ func configure(o *Options) (*gocql.ClusterConfig, error) {
 	config.NumConns = connectionsToEachNode
 	config.ReconnectInterval = reconnectEvery
 	config.RetryPolicy = &gocql.ExponentialBackoffRetryPolicy{NumRetries: retries, Min: firstPause, Max: lastPause}
+	if o.Access.TLS != nil {
+		config.SslOpts = &gocql.SslOptions{Config: o.Access.TLS, EnableHostVerification: true}
+	}
+	if o.Access.User != "" {
+		config.Authenticator = gocql.PasswordAuthenticator{Username: o.Access.User, Password: o.Access.Password.Reveal()}
+	}
 	config.DefaultIdempotence = true // all of our statements are
 	config.DefaultTimestamp = false  // all of our writes name theirs
 	config.Logger = logger{o.Log}
@@ -173,12 +186,18 @@ func connect(ctx context.Context, config gocql.ClusterConfig) (*gocql.Session, e
 		return nil, err
 	}
 	session, err := config.CreateSession()
+	if err != nil && refusal.MatchString(err.Error()) {
+		return nil, fmt.Errorf("connect to Cassandra at %s: %w: %w", strings.Join(config.Hosts, ","), ErrRefused, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("connect to Cassandra at %s: %w; is it up, and is that its CQL port?",
 			strings.Join(config.Hosts, ","), err)
 	}
 	return session, nil
 }
+
+// refusal is in the errors that say so. The driver keeps no more of them than their text.
+var refusal = regexp.MustCompile(`authentication required|(?i)provided username|x509: |tls: `)
 
 // Close ends the connections.
 func (s *Store) Close() error {

@@ -1,0 +1,100 @@
+package posts
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"freshet"
+)
+
+// ErrNotOpen is returned by a Late store that has not been opened yet.
+var ErrNotOpen = errors.New("the post store has not been reached yet")
+
+// Late is a store that is used before it can be reached: until Opened, all it answers is ErrNotOpen. It is safe for
+// concurrent use.
+type Late struct{ store atomic.Pointer[Store] }
+
+var _ Store = (*Late)(nil)
+
+// Opened gives it the store that answers from now on, and that Close closes.
+func (l *Late) Opened(store Store) { l.store.Store(&store) }
+
+func (l *Late) opened() (Store, error) {
+	if store := l.store.Load(); store != nil {
+		return *store, nil
+	}
+	return nil, ErrNotOpen
+}
+
+// Apply implements Store.
+func (l *Late) Apply(ctx context.Context, events []Event) error {
+	store, err := l.opened()
+	if err != nil {
+		return err
+	}
+	return store.Apply(ctx, events)
+}
+
+// ApplyFollowers implements Store.
+func (l *Late) ApplyFollowers(ctx context.Context, changes []FollowerChange) error {
+	store, err := l.opened()
+	if err != nil {
+		return err
+	}
+	return store.ApplyFollowers(ctx, changes)
+}
+
+// Posts implements Store.
+func (l *Late) Posts(ctx context.Context, ids []freshet.PostID) (map[freshet.PostID]freshet.Post, error) {
+	store, err := l.opened()
+	if err != nil {
+		return nil, err
+	}
+	return store.Posts(ctx, ids)
+}
+
+// ByAuthor implements Store.
+func (l *Late) ByAuthor(ctx context.Context, author freshet.Number, before freshet.PostID, limit int) ([]freshet.Post,
+	error) {
+	store, err := l.opened()
+	if err != nil {
+		return nil, err
+	}
+	return store.ByAuthor(ctx, author, before, limit)
+}
+
+// Followers implements Store.
+func (l *Late) Followers(ctx context.Context, followee, from freshet.Number, limit int) ([]freshet.Number, error) {
+	store, err := l.opened()
+	if err != nil {
+		return nil, err
+	}
+	return store.Followers(ctx, followee, from, limit)
+}
+
+// Progress implements Store.
+func (l *Late) Progress(ctx context.Context) (map[int32]Progress, error) {
+	store, err := l.opened()
+	if err != nil {
+		return nil, err
+	}
+	return store.Progress(ctx)
+}
+
+// SetProgress implements Store.
+func (l *Late) SetProgress(ctx context.Context, partition int32, p Progress) error {
+	store, err := l.opened()
+	if err != nil {
+		return err
+	}
+	return store.SetProgress(ctx, partition, p)
+}
+
+// Close implements Store.
+func (l *Late) Close() error {
+	if store, err := l.opened(); err == nil {
+		return store.Close()
+	}
+	return nil
+}
