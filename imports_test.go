@@ -29,7 +29,7 @@ var allowed = []struct {
 	{"freshet/processors", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds",
 		"freshet/internal/kafka", "freshet/internal/posts", "freshet/internal/tables"}},
 	{"freshet/emitters", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds",
-		"freshet/internal/kafka"}},
+		"freshet/internal/kafka", "freshet/internal/posts"}},
 	{"freshet/views", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka",
 		"freshet/internal/posts", "freshet/processors/directory", "freshet/processors/following"}},
 	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/views", "freshet/internal/events",

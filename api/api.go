@@ -47,9 +47,14 @@ type PostReader interface {
 type PostWriter interface {
 	// Publish writes a new post. When it returns, this process's readers find it.
 	Publish(ctx context.Context, post freshet.Post) (emitters.Position, error)
+	// Edit gives a post another text and returns it; found is false for one that is deleted or never was. When it returns,
+	// this process's readers find the new text, unless the error wraps emitters.ErrNotShown.
+	Edit(ctx context.Context, id freshet.PostID, text string, may emitters.May) (
+		post freshet.Post, position emitters.Position, found bool, err error)
 	// Delete deletes a post; found is false for one that never was. A post that is deleted already is found, and the
 	// position may be zero.
-	Delete(ctx context.Context, id freshet.PostID) (position emitters.Position, found bool, err error)
+	Delete(ctx context.Context, id freshet.PostID, may emitters.May) (
+		position emitters.Position, found bool, err error)
 }
 
 // FollowingRows looks up rows of following. It is an interface, unlike the other views, because a deployment whose
@@ -137,6 +142,7 @@ func (a *API) routes() *mux.Router {
 
 		{http.MethodPost, "/v1/posts", a.createPost},
 		{http.MethodGet, "/v1/posts/{post}", a.getPost},
+		{http.MethodPatch, "/v1/posts/{post}", a.editPost},
 		{http.MethodDelete, "/v1/posts/{post}", a.deletePost},
 		{http.MethodGet, account + "/posts", a.listPosts},
 		{http.MethodGet, account + "/feed", a.getFeed},

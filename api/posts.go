@@ -66,10 +66,7 @@ func parsePost(body *object) (post freshet.Post, author freshet.AccountID, err e
 			body.broken["author"] = err.Error()
 		}
 	}
-	post.Text = body.needed("text")
-	length := utf8.RuneCountInString(post.Text)
-	body.rule("text", length > 0, "is empty")
-	body.rule("text", length <= freshet.MaxText, "has more than %d characters", freshet.MaxText)
+	post.Text = postText(body)
 	if s, ok := body.text("reply_to"); ok {
 		if post.ReplyTo, err = freshet.ParsePostID(s); err != nil {
 			body.broken["reply_to"] = err.Error()
@@ -82,6 +79,14 @@ func parsePost(body *object) (post freshet.Post, author freshet.AccountID, err e
 			"must be %q or %q", freshet.Public, freshet.FollowersOnly)
 	}
 	return post, author, body.end()
+}
+
+func postText(body *object) string {
+	text := body.needed("text")
+	length := utf8.RuneCountInString(text)
+	body.rule("text", length > 0, "is empty")
+	body.rule("text", length <= freshet.MaxText, "has more than %d characters", freshet.MaxText)
+	return text
 }
 
 // asAuthor is how a post is shown where no viewer is known: as its author sees it.
@@ -112,12 +117,49 @@ func (a *API) getPost(w http.ResponseWriter, r *http.Request) error {
 	return respond(w, http.StatusOK, postOf(post, author.ID))
 }
 
+// editPost gives a post another text. The post of a closed account is as unknown as one that never was.
+func (a *API) editPost(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathPost(r)
+	if err != nil {
+		return err
+	}
+	body, err := readObject(w, r, false)
+	if err != nil {
+		return err
+	}
+	text := postText(body)
+	if err := body.end(); err != nil {
+		return err
+	}
+	unknown := notFound("there is no post %s", id)
+	var author freshet.Account
+	ctx, cancel := visible(r.Context())
+	defer cancel()
+	post, position, found, err := a.Publisher.Edit(ctx, id, text, func(number freshet.Number) (err error) {
+		var known bool
+		if author, known, err = a.Accounts.ByNumber(number); err == nil && (!known || author.Closed) {
+			err = unknown
+		}
+		return err
+	})
+	if position.Topic != "" {
+		wrote(w, position)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return unknown
+	}
+	return respond(w, http.StatusOK, postOf(post, author.ID))
+}
+
 func (a *API) deletePost(w http.ResponseWriter, r *http.Request) error {
 	id, err := pathPost(r)
 	if err != nil {
 		return err
 	}
-	position, found, err := a.Publisher.Delete(r.Context(), id)
+	position, found, err := a.Publisher.Delete(r.Context(), id, func(freshet.Number) error { return nil })
 	if err != nil {
 		return err
 	}

@@ -99,7 +99,7 @@ func problemOf(err error) *problem {
 		}
 	case errors.Is(err, views.ErrNotReady):
 		return unavailable(time.Second, err, "this process is still loading its tables")
-	case errors.Is(err, views.ErrNotVisible):
+	case errors.Is(err, views.ErrNotVisible), errors.Is(err, emitters.ErrNotShown):
 		return unavailable(time.Second, err, "the write was accepted, but this process does not show it yet; "+
 			"a read with its Freshet-Position waits for it")
 	case errors.Is(err, feeds.ErrAway):

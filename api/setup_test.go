@@ -287,6 +287,7 @@ type memoryPosts struct {
 	followers map[freshet.Number][]freshet.Number
 	partial   bool
 	fails     error
+	unshown   error // of edits
 	panics    bool
 }
 
@@ -343,12 +344,32 @@ func (m *memoryPosts) Publish(_ context.Context, p freshet.Post) (emitters.Posit
 	return m.position(p.Author), nil
 }
 
-func (m *memoryPosts) Delete(_ context.Context, id freshet.PostID) (emitters.Position, bool, error) {
+func (m *memoryPosts) Edit(_ context.Context, id freshet.PostID, text string, may emitters.May) (
+	freshet.Post, emitters.Position, bool, error,
+) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.posts, func(p freshet.Post) bool { return p.ID == id && p.DeletedAt.IsZero() })
+	if i < 0 {
+		return freshet.Post{}, emitters.Position{}, false, nil
+	}
+	p := &m.posts[i]
+	if err := may(p.Author); err != nil {
+		return freshet.Post{}, emitters.Position{}, true, err
+	}
+	p.Text, p.EditedAt = text, time.Now()
+	return *p, m.position(p.Author), true, m.unshown
+}
+
+func (m *memoryPosts) Delete(_ context.Context, id freshet.PostID, may emitters.May) (emitters.Position, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range m.posts {
 		if m.posts[i].ID != id {
 			continue
+		}
+		if err := may(m.posts[i].Author); err != nil {
+			return emitters.Position{}, true, err
 		}
 		if !m.posts[i].DeletedAt.IsZero() {
 			return emitters.Position{}, true, nil

@@ -1,0 +1,202 @@
+package emitters_test
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"testing"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+
+	"freshet"
+	"freshet/emitters"
+	"freshet/internal/events"
+	"freshet/internal/feeds"
+	"freshet/internal/feeds/feedstest"
+	"freshet/internal/posts"
+	"freshet/processors/processortest"
+)
+
+var layout = feeds.Layout{Zones: 1, FeedLength: 50}
+
+// stage is a publisher on a real Kafka, a modelled Redis and a post store that does what the test says.
+type stage struct {
+	*testing.T
+	*emitters.Publisher
+	mu     sync.Mutex
+	model  *feedstest.Model
+	stored map[freshet.PostID]freshet.Post
+	at     map[int32]posts.Progress
+	asked  func() // before the store says how far it is
+	forgot []freshet.PostID
+}
+
+func newStage(t *testing.T) *stage {
+	c := processortest.Start(t, partitions)
+	s := &stage{
+		T: t, model: feedstest.NewModel(layout, time.Now), stored: map[freshet.PostID]freshet.Post{},
+		at: map[int32]posts.Progress{}, asked: func() {},
+	}
+	s.Publisher = &emitters.Publisher{
+		Emitters: open(t, c), Conn: s, Layout: layout, Store: s, Log: c.Logger(),
+		Forget: func(id freshet.PostID) { s.forgot = append(s.forgot, id) },
+	}
+	s.recover(&feeds.Recover{New: "1-a"})
+	return s
+}
+
+// Do implements feeds.Conn.
+func (s *stage) Do(ctx context.Context, ops ...feeds.Op) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.model.Do(ctx, ops...)
+}
+
+// Posts implements emitters.PostStore.
+func (s *stage) Posts(context.Context, []freshet.PostID) (map[freshet.PostID]freshet.Post, error) {
+	return s.stored, nil
+}
+
+// Progress implements emitters.PostStore.
+func (s *stage) Progress(context.Context) (map[int32]posts.Progress, error) {
+	s.asked()
+	return maps.Clone(s.at), nil
+}
+
+func (s *stage) recover(op *feeds.Recover) {
+	s.Helper()
+	if err := s.Do(s.Context(), op); err != nil || !op.OK {
+		s.Fatal(err, op)
+	}
+}
+
+// body is what Redis has of a post: its text, whether it is deleted, and the offset of the text.
+func (s *stage) body(id freshet.PostID) (text string, read *feeds.ReadBody) {
+	s.Helper()
+	read = &feeds.ReadBody{Post: id}
+	var body events.Body
+	if err := errors.Join(s.Do(s.Context(), read), proto.Unmarshal(read.Body, &body)); err != nil {
+		s.Fatal(err)
+	}
+	return body.GetText(), read
+}
+
+func (s *stage) publish(id freshet.PostID) freshet.Post {
+	s.Helper()
+	post := freshet.Post{
+		ID: id, Author: 7, Text: "one", ReplyTo: 3, Visibility: freshet.FollowersOnly, CreatedAt: id.Time().UTC(),
+	}
+	if _, err := s.Publish(s.Context(), post); err != nil {
+		s.Fatal(err)
+	}
+	return post
+}
+
+func anybody(freshet.Number) error { return nil }
+
+func TestEditOfAPostInRedis(t *testing.T) {
+	s := newStage(t)
+	post := s.publish(100)
+	begun := time.Now()
+	edited, at, found, err := s.Edit(t.Context(), 100, "two", anybody)
+	if err != nil || !found || at.Topic != freshet.Posts || edited.EditedAt.Before(begun) {
+		t.Fatalf("%+v at %s, found %v: %v", edited, at, found, err)
+	}
+	want := post
+	want.Text, want.EditedAt = "two", edited.EditedAt
+	if edited != want {
+		t.Errorf("edited: %+v, want %+v", edited, want)
+	}
+	text, read := s.body(100)
+	var body events.Body
+	_ = proto.Unmarshal(read.Body, &body) // it was, above
+	if kept := body.Post(100); text != "two" || read.Offset != at.Offset || kept.ReplyTo != 3 ||
+		kept.Visibility != freshet.FollowersOnly || kept.Author != 7 {
+		t.Errorf("redis has %+v of offset %d, want that of %d", kept, read.Offset, at.Offset)
+	}
+	if len(s.forgot) != 1 {
+		t.Errorf("forgot %v, want the post once", s.forgot)
+	}
+
+	refused := errors.New("refused")
+	refuse := func(freshet.Number) error { return refused }
+	if _, at, found, err := s.Edit(t.Context(), 100, "three", func(author freshet.Number) error {
+		if author != 7 {
+			t.Errorf("asked about %d", author)
+		}
+		return refused
+	}); !errors.Is(err, refused) || !found || at.Topic != "" {
+		t.Errorf("refused: at %s, found %v: %v", at, found, err)
+	}
+	if _, found, err := s.Delete(t.Context(), 100, refuse); !errors.Is(err, refused) || !found {
+		t.Errorf("refused: found %v: %v", found, err)
+	}
+	if text, read := s.body(100); text != "two" || read.Deleted {
+		t.Errorf("redis has %q, deleted %v, of what was refused", text, read.Deleted)
+	}
+
+	if _, found, err := s.Delete(t.Context(), 100, anybody); err != nil || !found {
+		t.Fatalf("delete: found %v: %v", found, err)
+	}
+	for _, id := range []freshet.PostID{100, 101} { // deleted, unknown
+		if _, at, found, err := s.Edit(t.Context(), id, "x", anybody); err != nil || found || at.Topic != "" {
+			t.Errorf("edit of %d: at %s, found %v: %v", id, at, found, err)
+		}
+	}
+}
+
+// A post that only the store has is shown with its new text when the store has that: the edit is not answered before.
+func TestEditOfAPostInTheStore(t *testing.T) {
+	s := newStage(t)
+	s.stored[100] = freshet.Post{ID: 100, Author: 7, Text: "one", Visibility: freshet.Public}
+	times := 0
+	s.asked = func() {
+		if times++; times == 3 {
+			s.at = map[int32]posts.Progress{0: {Offset: 1}, 1: {Offset: 1}, 2: {Offset: 1}, 3: {Offset: 1}}
+		}
+	}
+	edited, _, found, err := s.Edit(t.Context(), 100, "two", anybody)
+	if err != nil || !found || edited.Text != "two" || times != 3 {
+		t.Fatalf("%+v, found %v, the store was asked %d times: %v", edited, found, times, err)
+	}
+	if text, read := s.body(100); read.Body != nil {
+		t.Errorf("redis has %q, where nothing was", text)
+	}
+
+	// The store stands still.
+	s.asked = func() {}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.asked = cancel
+	if _, at, found, err := s.Edit(ctx, 100, "three", anybody); !errors.Is(err, emitters.ErrNotShown) || !found ||
+		at.Offset == 0 {
+		t.Errorf("at %s, found %v: %v", at, found, err)
+	}
+}
+
+// While a zone is being recovered a body may be of a post whose tombstone is lost, and fan-out may yet write an older
+// one.
+func TestEditInAZoneThatIsBeingRecovered(t *testing.T) {
+	s := newStage(t)
+	s.publish(100)
+	s.recover(&feeds.Recover{
+		Old: "1-a", New: "2-b", Counter: 1, Ends: map[feeds.Input]int64{{Topic: feeds.InputPosts}: 5},
+	})
+	if _, _, found, err := s.Edit(t.Context(), 100, "two", anybody); !errors.Is(err, emitters.ErrUnavailable) || found {
+		t.Errorf("of a body that is not trusted: found %v: %v", found, err)
+	}
+	if _, found, err := s.Delete(t.Context(), 100, anybody); err != nil || !found {
+		t.Errorf("delete: found %v: %v", found, err) // it may be deleted already, which does no harm
+	}
+
+	s.stored[200] = freshet.Post{ID: 200, Author: 7, Text: "one", Visibility: freshet.Public}
+	for partition := range int32(partitions) {
+		s.at[partition] = posts.Progress{Offset: 1000}
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.asked = cancel
+	if _, _, _, err := s.Edit(ctx, 200, "two", anybody); !errors.Is(err, emitters.ErrNotShown) {
+		t.Errorf("before fan-out has passed what it may write again: %v", err)
+	}
+}
