@@ -21,8 +21,9 @@ var allowed = []struct {
 	{"freshet/internal/feeds", []string{"freshet", "freshet/internal/feeds"}},
 	{"freshet/internal/kafka", []string{"freshet"}},
 	{"freshet/internal/tables", []string{"freshet"}},
+	{"freshet/internal/auth", []string{"freshet"}},
 	{"freshet/internal/embedded", []string{}},
-	{"freshet/internal/config", []string{"freshet", "freshet/internal/feeds"}},
+	{"freshet/internal/config", []string{"freshet", "freshet/internal/auth", "freshet/internal/feeds"}},
 	{"freshet/internal/admin", []string{"freshet/internal/kafka"}},
 	{"freshet/internal/offsets", []string{"freshet", "freshet/internal/kafka", "freshet/internal/admin"}},
 	{"freshet/internal/demo", []string{}},
@@ -32,8 +33,8 @@ var allowed = []struct {
 		"freshet/internal/kafka", "freshet/internal/posts"}},
 	{"freshet/views", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka",
 		"freshet/internal/posts", "freshet/processors/directory", "freshet/processors/following"}},
-	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/views", "freshet/internal/events",
-		"freshet/internal/feeds"}},
+	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/views", "freshet/internal/auth",
+		"freshet/internal/events", "freshet/internal/feeds"}},
 }
 
 type listed struct {
