@@ -85,6 +85,14 @@ type Config struct {
 	// FollowCap is how many accounts an account may follow; 0 means DefaultFollowCap. Follows that arrive at several
 	// API processes at once may pass it by a few.
 	FollowCap int
+	// Auth says who sends requests; nil: everybody may do everything.
+	Auth Verifier
+	// RateLimit is how many cost units a second a caller has, 0 for no limit, and RateBurst how many it can save up; 0 is
+	// what comes in ten seconds.
+	RateLimit float64
+	RateBurst int
+	// MaxInFlight is how many requests are worked on at once; 0 means DefaultMaxInFlight.
+	MaxInFlight int
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
 	// Now is time.Now if nil.
@@ -96,6 +104,8 @@ type API struct {
 	Config
 	router  *mux.Router
 	cursors cursors
+	gate    gate
+	limits  *limits
 }
 
 // New makes the handler.
@@ -106,6 +116,9 @@ func New(c Config) (*API, error) {
 	if c.FollowCap == 0 {
 		c.FollowCap = DefaultFollowCap
 	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = DefaultMaxInFlight
+	}
 	if c.Log == nil {
 		c.Log = slog.Default()
 	}
@@ -113,6 +126,8 @@ func New(c Config) (*API, error) {
 		c.Now = time.Now
 	}
 	a := &API{Config: c, cursors: cursors{key: slices.Clone(c.CursorKey)}}
+	a.gate.most = int64(c.MaxInFlight)
+	a.limits = newLimits(c.RateLimit, c.RateBurst, c.Now)
 	a.router = a.routes()
 	return a, nil
 }
@@ -153,12 +168,13 @@ func (a *API) routes() *mux.Router {
 		if route.method == http.MethodGet {
 			methods = append(methods, http.MethodHead)
 		}
-		r.Handle(route.path, a.handler(route.handle)).Methods(methods...)
+		r.Handle(route.path, a.handler(permissions[route.method+" "+route.path], route.handle)).Methods(methods...)
 	}
-	r.NotFoundHandler = a.handler(func(http.ResponseWriter, *http.Request) error {
+	everybody := permission{who: anyone}
+	r.NotFoundHandler = a.handler(everybody, func(http.ResponseWriter, *http.Request) error {
 		return notFound("there is nothing at this path; /openapi.yaml lists what there is")
 	})
-	r.MethodNotAllowedHandler = a.handler(a.methodNotAllowed)
+	r.MethodNotAllowedHandler = a.handler(everybody, a.methodNotAllowed)
 	return r
 }
 
@@ -168,6 +184,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "private, no-store")
+	if !open(r) {
+		if !a.gate.enter() {
+			writeProblem(w, unavailable(shedRetry, nil, "too many requests are being worked on"))
+			return
+		}
+		defer a.gate.leave()
+	}
 	sent := &sentWriter{ResponseWriter: w}
 	defer func() {
 		switch p := recover(); {
@@ -186,8 +209,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.router.ServeHTTP(sent, r)
 }
 
-// handler surrounds a route: its deadlines, the positions that the request waits for, and its error as a problem.
-func (a *API) handler(handle func(http.ResponseWriter, *http.Request) error) http.Handler {
+// handler surrounds a route: its deadlines, who may use it, the positions that the request waits for, and its error as
+// a problem.
+func (a *API) handler(use permission, handle func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A test's recorder knows no deadlines; a server's connection always does.
 		err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
@@ -196,8 +220,11 @@ func (a *API) handler(handle func(http.ResponseWriter, *http.Request) error) htt
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), handlerTimeout)
 		defer cancel()
+		ctx, err = a.admit(ctx, w, r, use)
 		r = r.WithContext(ctx)
-		err = a.awaitPositions(r)
+		if err == nil {
+			err = a.awaitPositions(r)
+		}
 		if err == nil {
 			err = handle(w, r)
 		}

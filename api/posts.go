@@ -42,6 +42,9 @@ func (a *API) createPost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	if err := mayWriteAs(r, id); err != nil {
+		return err
+	}
 	author, err := a.openAccount(id)
 	if err != nil {
 		return err
@@ -99,6 +102,10 @@ func (a *API) getPost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	seer, err := a.viewer(r)
+	if err != nil {
+		return err
+	}
 	post, found, err := a.Posts.Post(r.Context(), id)
 	if err != nil {
 		return err
@@ -111,7 +118,11 @@ func (a *API) getPost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !known || !freshet.CanSee(post, asAuthor(author)) {
+	seen, err := a.relationship(seer, author)
+	if err != nil {
+		return err
+	}
+	if !known || !freshet.CanSee(post, seen) {
 		return hidden
 	}
 	return respond(w, http.StatusOK, postOf(post, author.ID))
@@ -135,12 +146,16 @@ func (a *API) editPost(w http.ResponseWriter, r *http.Request) error {
 	var author freshet.Account
 	ctx, cancel := visible(r.Context())
 	defer cancel()
-	post, position, found, err := a.Publisher.Edit(ctx, id, text, func(number freshet.Number) (err error) {
+	mayChange := a.mayChange(r, unknown)
+	post, position, found, err := a.Publisher.Edit(ctx, id, text, func(post freshet.Post) (err error) {
 		var known bool
-		if author, known, err = a.Accounts.ByNumber(number); err == nil && (!known || author.Closed) {
-			err = unknown
+		if author, known, err = a.Accounts.ByNumber(post.Author); err != nil {
+			return err
 		}
-		return err
+		if !known || author.Closed {
+			return unknown
+		}
+		return mayChange(post)
 	})
 	if position.Topic != "" {
 		wrote(w, position)
@@ -159,12 +174,13 @@ func (a *API) deletePost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	position, found, err := a.Publisher.Delete(r.Context(), id, func(freshet.Number) error { return nil })
+	unknown := notFound("there is no post %s", id)
+	position, found, err := a.Publisher.Delete(r.Context(), id, a.mayChange(r, unknown))
 	if err != nil {
 		return err
 	}
 	if !found {
-		return notFound("there is no post %s", id)
+		return unknown
 	}
 	if position.Topic != "" {
 		wrote(w, position)
@@ -178,18 +194,26 @@ func (a *API) listPosts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	seer, err := a.viewer(r)
+	if err != nil {
+		return err
+	}
+	seen, err := a.relationship(seer, author)
+	if err != nil {
+		return err
+	}
 	page, err := a.Posts.ByAuthor(r.Context(), author.Number, freshet.PostID(before), limit)
 	if err != nil {
 		return err
 	}
-	page.Posts = visiblePosts(page.Posts, author)
+	page.Posts = visiblePosts(page.Posts, seen)
 	return a.respondPosts(w, r, page, postsList, author.Number, limit)
 }
 
-func visiblePosts(posts []freshet.Post, author freshet.Account) []freshet.Post {
+func visiblePosts(posts []freshet.Post, seen freshet.Relationship) []freshet.Post {
 	var shown []freshet.Post
 	for _, p := range posts {
-		if freshet.CanSee(p, asAuthor(author)) {
+		if freshet.CanSee(p, seen) {
 			shown = append(shown, p)
 		}
 	}

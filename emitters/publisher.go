@@ -35,8 +35,8 @@ type PostStore interface {
 	Progress(ctx context.Context) (map[int32]posts.Progress, error)
 }
 
-// May says whether the author's post may be changed by who asks for it; its error is what the change returns.
-type May func(author freshet.Number) error
+// May says whether a post may be changed by who asks for it; its error is what the change returns.
+type May func(post freshet.Post) error
 
 // Publisher writes posts and their ends into the log, and then what fan-out will write into Redis again: so the readers
 // of this process see them at once. It is safe for concurrent use.
@@ -92,7 +92,7 @@ func (p *Publisher) Delete(ctx context.Context, id freshet.PostID, may May) (at 
 	if there.state == postDeleted && !there.whole {
 		return Position{}, true, nil // whose it was is not known any more, and nothing is done
 	}
-	if err := may(there.post.Author); err != nil || there.state == postDeleted {
+	if err := may(there.post); err != nil || there.state == postDeleted {
 		return Position{}, true, err
 	}
 	at, err = p.Emitters.Post(ctx, freshet.PostEvent{
@@ -122,7 +122,7 @@ func (p *Publisher) Edit(
 		return freshet.Post{}, Position{}, false, err
 	}
 	post = there.post
-	if err := may(post.Author); err != nil {
+	if err := may(post); err != nil {
 		return freshet.Post{}, Position{}, true, err
 	}
 	post.Text, post.EditedAt = text, time.Now()

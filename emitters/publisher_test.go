@@ -94,7 +94,7 @@ func (s *stage) publish(id freshet.PostID) freshet.Post {
 	return post
 }
 
-func anybody(freshet.Number) error { return nil }
+func anybody(freshet.Post) error { return nil }
 
 func TestEditOfAPostInRedis(t *testing.T) {
 	s := newStage(t)
@@ -121,10 +121,10 @@ func TestEditOfAPostInRedis(t *testing.T) {
 	}
 
 	refused := errors.New("refused")
-	refuse := func(freshet.Number) error { return refused }
-	if _, at, found, err := s.Edit(t.Context(), 100, "three", func(author freshet.Number) error {
-		if author != 7 {
-			t.Errorf("asked about %d", author)
+	refuse := func(freshet.Post) error { return refused }
+	if _, at, found, err := s.Edit(t.Context(), 100, "three", func(asked freshet.Post) error {
+		if asked.Author != 7 || asked.Visibility != freshet.FollowersOnly {
+			t.Errorf("asked about %+v", asked)
 		}
 		return refused
 	}); !errors.Is(err, refused) || !found || at.Topic != "" {

@@ -20,6 +20,7 @@ import (
 
 	"freshet/api"
 	"freshet/internal/admin"
+	"freshet/internal/auth"
 	"freshet/internal/config"
 	"freshet/internal/kafka"
 )
@@ -29,6 +30,7 @@ type App struct {
 	cfg              config.Config
 	log              *slog.Logger
 	servers          *servers
+	verifier         *auth.Verifier // nil: authentication is off
 	health           *kafka.Health
 	groups           map[string]*kafka.Group
 	parts            []part                  // in the order of starting; they stop in the opposite order
@@ -56,6 +58,9 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, pages http.H
 		troubles: map[string]func() error{}, ready: make(chan struct{}), pages: pages,
 	}
 	var err error
+	if a.verifier, err = verifier(cfg, log); err != nil {
+		return nil, err
+	}
 	if a.servers, err = open(ctx, cfg, log); err != nil {
 		return nil, err
 	}
@@ -66,6 +71,19 @@ func Open(ctx context.Context, cfg config.Config, log *slog.Logger, pages http.H
 		return nil, errors.Join(err, a.closeListeners(), a.servers.close())
 	}
 	return a, nil
+}
+
+func verifier(cfg config.Config, log *slog.Logger) (*auth.Verifier, error) {
+	if !cfg.Has(config.API) || !cfg.Auth.Enabled() {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	credentials := cfg.Auth
+	credentials.Log = log
+	v, err := auth.New(credentials)
+	if err != nil {
+		return nil, fmt.Errorf("--auth-keys and --auth-jwks: %w", err)
+	}
+	return v, nil
 }
 
 func (a *App) listen() (err error) {

@@ -188,6 +188,12 @@ func (a *App) api() error {
 			Forget: reader.Recent.Forget, Log: a.log,
 		},
 		Emitters: writers, CursorKey: a.servers.key, Log: a.log,
+		RateLimit: a.cfg.RateLimit, RateBurst: a.cfg.RateBurst, MaxInFlight: a.cfg.MaxInFlight,
+	}
+	if a.verifier != nil { // a nil *auth.Verifier in the interface would not be nil
+		c.Auth = a.verifier
+	} else {
+		a.log.Warn("authentication is off: whoever reaches the API may do anything", "listen", a.cfg.Listen)
 	}
 	a.add("api", func(ctx context.Context) error { return a.serveAPI(ctx, c) })
 	return nil
