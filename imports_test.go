@@ -19,6 +19,7 @@ var allowed = []struct {
 	{"freshet/internal/events", []string{"freshet"}},
 	{"freshet/internal/posts", []string{"freshet", "freshet/internal/posts"}},
 	{"freshet/internal/feeds", []string{"freshet", "freshet/internal/feeds"}},
+	{"freshet/internal/idempotency", []string{"freshet", "freshet/internal/feeds"}},
 	{"freshet/internal/kafka", []string{"freshet"}},
 	{"freshet/internal/tables", []string{"freshet"}},
 	{"freshet/internal/auth", []string{"freshet"}},
@@ -34,7 +35,7 @@ var allowed = []struct {
 	{"freshet/views", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka",
 		"freshet/internal/posts", "freshet/processors/directory", "freshet/processors/following"}},
 	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/views", "freshet/internal/auth",
-		"freshet/internal/events", "freshet/internal/feeds"}},
+		"freshet/internal/events", "freshet/internal/feeds", "freshet/internal/idempotency"}},
 }
 
 type listed struct {

@@ -15,6 +15,7 @@ import (
 
 	"freshet"
 	"freshet/emitters"
+	"freshet/internal/idempotency"
 	"freshet/views"
 )
 
@@ -87,6 +88,8 @@ type Config struct {
 	FollowCap int
 	// Auth says who sends requests; nil: everybody may do everything.
 	Auth Verifier
+	// Answers keeps the answers to requests with an Idempotency-Key; nil: in this process only.
+	Answers *idempotency.Store
 	// RateLimit is how many cost units a second a caller has, 0 for no limit, and RateBurst how many it can save up; 0 is
 	// what comes in ten seconds.
 	RateLimit float64
@@ -115,6 +118,9 @@ func New(c Config) (*API, error) {
 	}
 	if c.FollowCap == 0 {
 		c.FollowCap = DefaultFollowCap
+	}
+	if c.Answers == nil {
+		c.Answers = &idempotency.Store{}
 	}
 	if c.MaxInFlight == 0 {
 		c.MaxInFlight = DefaultMaxInFlight
@@ -155,7 +161,7 @@ func (a *API) routes() *mux.Router {
 		{http.MethodGet, account + "/muted", a.listMuted},
 		{http.MethodGet, account + "/blocked", a.listBlocked},
 
-		{http.MethodPost, "/v1/posts", a.createPost},
+		{http.MethodPost, "/v1/posts", a.idempotent(MaxBody, a.createPost)},
 		{http.MethodGet, "/v1/posts/{post}", a.getPost},
 		{http.MethodPatch, "/v1/posts/{post}", a.editPost},
 		{http.MethodDelete, "/v1/posts/{post}", a.deletePost},

@@ -50,7 +50,7 @@ func (a *API) createPost(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	post.Author = author.Number
-	if post.ID, err = a.Minter.Mint(r.Context()); err != nil {
+	if post.ID, err = a.mint(r); err != nil {
 		return err
 	}
 	post.CreatedAt = post.ID.Time()

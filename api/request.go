@@ -46,11 +46,7 @@ func readObject(w http.ResponseWriter, r *http.Request, mayBeMissing bool) (*obj
 	}
 	data, err := io.ReadAll(http.MaxBytesReader(w, r.Body, MaxBody))
 	if err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			return nil, err
-		}
-		return nil, &problem{Status: http.StatusBadRequest, Detail: "the body could not be read", cause: err}
+		return nil, unreadable(err)
 	}
 	if len(data) == 0 && mayBeMissing {
 		return o, nil
@@ -65,6 +61,15 @@ func readObject(w http.ResponseWriter, r *http.Request, mayBeMissing bool) (*obj
 	}
 	err = o.parse(data)
 	return o, err
+}
+
+// unreadable is the answer to a body that ended too early or is too long.
+func unreadable(err error) error {
+	var tooLong *http.MaxBytesError
+	if errors.As(err, &tooLong) {
+		return err
+	}
+	return &problem{Status: http.StatusBadRequest, Detail: "the body could not be read", cause: err}
 }
 
 func (o *object) parse(data []byte) error {

@@ -15,6 +15,7 @@ import (
 	"freshet/api"
 	"freshet/emitters"
 	"freshet/internal/config"
+	"freshet/internal/idempotency"
 	"freshet/internal/kafka"
 	"freshet/internal/posts"
 	"freshet/internal/tables"
@@ -188,6 +189,7 @@ func (a *App) api() error {
 			Forget: reader.Recent.Forget, Log: a.log,
 		},
 		Emitters: writers, CursorKey: a.servers.key, Log: a.log,
+		Answers:   &idempotency.Store{Conn: a.servers.conn},
 		RateLimit: a.cfg.RateLimit, RateBurst: a.cfg.RateBurst, MaxInFlight: a.cfg.MaxInFlight,
 	}
 	if a.verifier != nil { // a nil *auth.Verifier in the interface would not be nil

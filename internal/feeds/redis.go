@@ -51,7 +51,7 @@ var (
 
 	scripts = []*redis.Script{
 		openScript, advanceScript, recoverScript, putBodyScript, rewriteOutboxScript, dropOutboxScript,
-		swapFeedScript, compactScript,
+		swapFeedScript, compactScript, claimAnswerScript, endAnswerScript,
 	}
 )
 
@@ -296,6 +296,10 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 		}
 		keys := []string{zone.tokenKey(), zone.feedsKey(op.Block), zone.logKey(op.Block)}
 		return queueScript(ctx, pipe, compactScript, keys, args, &op.OK)
+	case *ClaimAnswer:
+		return queueClaimAnswer(ctx, pipe, zone, op)
+	case *EndAnswer:
+		return queueEndAnswer(ctx, pipe, zone, op)
 	}
 	return func() error { return fmt.Errorf("unknown operation %T", op) }
 }
