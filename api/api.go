@@ -166,7 +166,7 @@ func (a *API) routes() *mux.Router {
 		{http.MethodPatch, "/v1/posts/{post}", a.editPost},
 		{http.MethodDelete, "/v1/posts/{post}", a.deletePost},
 		{http.MethodGet, account + "/posts", a.listPosts},
-		{http.MethodGet, account + "/feed", a.getFeed},
+		{http.MethodGet, account + "/feed", tagged(a.getFeed)},
 
 		{http.MethodGet, "/openapi.yaml", getOpenAPI},
 	} {

@@ -5,6 +5,7 @@
 //	auth.go       who may do what, and as whom somebody sees
 //	limits.go     what a caller may ask for, and what a process takes on
 //	idempotency.go  requests that name themselves and may come again
+//	etag.go       pages that the client has
 //	problem.go    errors: application/problem+json, and which error is which status
 //	request.go    reading ids and bodies, strictly
 //	respond.go    writing JSON, lists and links
