@@ -43,7 +43,7 @@ func (c claims) with(name string, value any) claims {
 	return c
 }
 
-func sign(t *testing.T, algorithm jose.SignatureAlgorithm, kid string, key any, c claims) string {
+func sign(t testing.TB, algorithm jose.SignatureAlgorithm, kid string, key any, c claims) string {
 	t.Helper()
 	options := (&jose.SignerOptions{}).WithType("JWT")
 	if kid != "" {
@@ -60,7 +60,7 @@ func sign(t *testing.T, algorithm jose.SignatureAlgorithm, kid string, key any, 
 	return text
 }
 
-func keySetOf(t *testing.T, keys ...jose.JSONWebKey) []byte {
+func keySetOf(t testing.TB, keys ...jose.JSONWebKey) []byte {
 	t.Helper()
 	data, err := json.Marshal(jose.JSONWebKeySet{Keys: keys})
 	if err != nil {
@@ -69,7 +69,7 @@ func keySetOf(t *testing.T, keys ...jose.JSONWebKey) []byte {
 	return data
 }
 
-func edKey(t *testing.T) (ed25519.PublicKey, ed25519.PrivateKey) {
+func edKey(t testing.TB) (ed25519.PublicKey, ed25519.PrivateKey) {
 	t.Helper()
 	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -78,7 +78,7 @@ func edKey(t *testing.T) (ed25519.PublicKey, ed25519.PrivateKey) {
 	return public, private
 }
 
-func ecKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
+func ecKey(t testing.TB, curve elliptic.Curve) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(curve, rand.Reader)
 	if err != nil {
@@ -87,7 +87,7 @@ func ecKey(t *testing.T, curve elliptic.Curve) *ecdsa.PrivateKey {
 	return key
 }
 
-func rsaKey(t *testing.T) *rsa.PrivateKey {
+func rsaKey(t testing.TB) *rsa.PrivateKey {
 	t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
