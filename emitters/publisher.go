@@ -141,14 +141,15 @@ func (p *Publisher) Edit(
 		p.Log.Warn("redis is away; fan-out will show the edit", "post", id, "error", err)
 		return post, at, true, nil
 	}
-	if write.OK {
+	if write.OK && there.well {
 		return post, at, true, nil
 	}
 	return post, at, true, p.awaitShown(ctx, id, at)
 }
 
-// awaitShown waits until readers find an edit: in Redis, or a later one there, or in the post store and nothing older
-// in Redis. In a zone that is being recovered, fan-out may yet write the text of before.
+// awaitShown waits until readers find an edit, or a later one: in Redis, or in the post store with nothing older in
+// Redis. In a zone that is being recovered readers do not trust Redis, so the store has to have the edit, and fan-out
+// may yet write the text of before, so Redis has to have it, too.
 func (p *Publisher) awaitShown(ctx context.Context, id freshet.PostID, at Position) error {
 	tick := time.NewTicker(storeEvery)
 	defer tick.Stop()
@@ -158,12 +159,13 @@ func (p *Publisher) awaitShown(ctx context.Context, id freshet.PostID, at Positi
 			p.Log.Warn("redis is away; fan-out will show the edit", "post", id, "error", err)
 			return nil
 		}
-		well := read.State.Well()
-		if read.Deleted || well && read.Body != nil && read.Offset >= at.Offset {
+		well, there := read.State.Well(), read.Body != nil && read.Offset >= at.Offset
+		if read.Deleted || well && there {
 			return nil
 		}
 		progress, err := p.Store.Progress(ctx)
-		if err == nil && well && read.Body == nil && progress[at.Partition].Offset > at.Offset {
+		stored := err == nil && progress[at.Partition].Offset > at.Offset
+		if stored && (there || well && read.Body == nil) {
 			return nil
 		}
 		select {
@@ -189,6 +191,7 @@ type found struct {
 	post  freshet.Post
 	whole bool   // post is what it was; always so of one that lives
 	token string // of the post's zone, as it was when the post was looked for
+	well  bool   // so was the zone, and is as long as it has this token
 }
 
 // look finds a post: in Redis, where the state of its zone is one to trust a body, else in the post store. When Redis
@@ -196,7 +199,7 @@ type found struct {
 func (p *Publisher) look(ctx context.Context, id freshet.PostID, trust func(feeds.ZoneState) bool) (found, error) {
 	read := &feeds.ReadBody{Post: id}
 	away := p.try(ctx, read)
-	there := found{token: read.State.Token}
+	there := found{token: read.State.Token, well: read.State.Well()}
 	var body events.Body
 	if len(read.Body) > 0 && trust(read.State) && proto.Unmarshal(read.Body, &body) == nil {
 		there.state, there.post, there.whole = postLives, body.Post(id), true

@@ -180,6 +180,7 @@ func TestEditOfAPostInTheStore(t *testing.T) {
 func TestEditInAZoneThatIsBeingRecovered(t *testing.T) {
 	s := newStage(t)
 	s.publish(100)
+	s.publish(300)
 	s.recover(&feeds.Recover{
 		Old: "1-a", New: "2-b", Counter: 1, Ends: map[feeds.Input]int64{{Topic: feeds.InputPosts}: 5},
 	})
@@ -190,10 +191,26 @@ func TestEditInAZoneThatIsBeingRecovered(t *testing.T) {
 		t.Errorf("delete: found %v: %v", found, err) // it may be deleted already, which does no harm
 	}
 
-	s.stored[200] = freshet.Post{ID: 200, Author: 7, Text: "one", Visibility: freshet.Public}
-	for partition := range int32(partitions) {
-		s.at[partition] = posts.Progress{Offset: 1000}
+	// Readers go to the store, also where Redis has taken the edit.
+	s.stored[300] = freshet.Post{ID: 300, Author: 7, Text: "one", Visibility: freshet.Public}
+	late, end := context.WithCancel(t.Context())
+	s.asked = end
+	if _, _, _, err := s.Edit(late, 300, "two", anybody); !errors.Is(err, emitters.ErrNotShown) {
+		t.Errorf("before the store has it: %v", err)
 	}
+	if text, _ := s.body(300); text != "two" {
+		t.Errorf("redis has %q", text)
+	}
+	s.asked = func() {
+		for partition := range int32(partitions) {
+			s.at[partition] = posts.Progress{Offset: 1000}
+		}
+	}
+	if _, _, found, err := s.Edit(t.Context(), 300, "three", anybody); err != nil || !found {
+		t.Errorf("when the store has it: found %v: %v", found, err)
+	}
+
+	s.stored[200] = freshet.Post{ID: 200, Author: 7, Text: "one", Visibility: freshet.Public}
 	ctx, cancel := context.WithCancel(t.Context())
 	s.asked = cancel
 	if _, _, _, err := s.Edit(ctx, 200, "two", anybody); !errors.Is(err, emitters.ErrNotShown) {
