@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"net/http"
 	"testing"
 )
@@ -32,7 +33,7 @@ func TestFeedTags(t *testing.T) {
 		get(http.MethodHead, "", tags).want(http.StatusNotModified)
 	}
 	for _, tags := range []string{`"x"`, tag[1 : len(tag)-1], `W/"x"`} {
-		if a := get(http.MethodGet, "", tags).want(http.StatusOK); string(a.body) != string(first.body) {
+		if a := get(http.MethodGet, "", tags).want(http.StatusOK); !bytes.Equal(a.body, first.body) {
 			t.Errorf("%s, want %s", a.body, first.body)
 		}
 	}

@@ -1,6 +1,7 @@
 package api_test
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"strings"
@@ -116,7 +117,7 @@ func TestSameKeySameAnswer(t *testing.T) {
 				t.Errorf("%s: %q and then %q", name, a.header.Get(name), b.header.Get(name))
 			}
 		}
-		if a.status != b.status || string(a.body) != string(b.body) {
+		if a.status != b.status || !bytes.Equal(a.body, b.body) {
 			t.Errorf("%d %s, and then %d %s", a.status, a.body, b.status, b.body)
 		}
 	}

@@ -104,7 +104,8 @@ func TestAnOpenAPIIsRefused(t *testing.T) {
 			t.Errorf("%v: exit code %d: %s", args, r.code, r.stderr)
 		}
 	}
-	if r := command(t, "", "dev", "--demo", "--auth-keys", "x"); r.code != exitUsage || !strings.Contains(r.stderr, "--demo") {
+	r := command(t, "", "dev", "--demo", "--auth-keys", "x")
+	if r.code != exitUsage || !strings.Contains(r.stderr, "--demo") {
 		t.Errorf("exit code %d: %s", r.code, r.stderr)
 	}
 	if r := command(t, "", "dev", "--auth-keys", filepath.Join(t.TempDir(), "none"), "--listen", "127.0.0.1:0", "--admin",

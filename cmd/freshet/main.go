@@ -85,7 +85,7 @@ func rootCommand() *cobra.Command {
 		return nil
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), keysCommand(), benchCommand(), loadCommand(),
-		versionCommand())
+	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), keysCommand(), benchCommand(),
+		loadCommand(), versionCommand())
 	return root
 }

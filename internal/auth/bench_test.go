@@ -10,7 +10,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// BenchmarkVerify is what a request costs more for its credentials.
+// BenchmarkVerify is what credentials cost that this process sees for the first time.
 func BenchmarkVerify(b *testing.B) {
 	dir := b.TempDir()
 	keys, jwks := filepath.Join(dir, "keys.json"), filepath.Join(dir, "jwks.json")
@@ -39,6 +39,7 @@ func BenchmarkVerify(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
+				v.tokens.checked.byHash = map[[32]byte]checkedToken{} // as if the token were new
 				if _, err := v.Verify(b.Context(), bearer); err != nil {
 					b.Fatal(err)
 				}

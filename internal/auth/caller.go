@@ -4,6 +4,7 @@
 //	caller.go    Caller, and Verifier, which turns a bearer's text into one
 //	keys.go      service keys and the file that they are kept in
 //	tokens.go    signed tokens (JWT) and the key sets (JWKS) that they are checked with
+//	checked.go   tokens that were found to be good
 //	reloaded.go  what is read again when it is old
 package auth
 

@@ -1,11 +1,13 @@
 package auth
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rsa"
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -45,6 +47,7 @@ type tokens struct {
 	now              func() time.Time
 	sets             *reloaded[jose.JSONWebKeySet]
 	every, retry     time.Duration
+	checked          checkedTokens
 }
 
 func newTokens(c Config) (*tokens, error) {
@@ -53,9 +56,25 @@ func newTokens(c Config) (*tokens, error) {
 		return nil, errors.New("tokens need an issuer and an audience that they must name")
 	}
 	t.sets = &reloaded[jose.JSONWebKeySet]{what: c.JWKS, retry: retryEvery, log: c.Log, now: c.Now}
+	var (
+		last []byte
+		set  *jose.JSONWebKeySet
+	)
+	parse := func(data []byte, err error) (*jose.JSONWebKeySet, error) { // one at a time
+		if err != nil || set != nil && bytes.Equal(data, last) {
+			return set, err
+		}
+		parsed, err := parseSet(c.JWKS, data)
+		if err == nil {
+			last, set = data, parsed
+		}
+		return parsed, err
+	}
 	if strings.HasPrefix(c.JWKS, "https://") || strings.HasPrefix(c.JWKS, "http://") {
 		client := &http.Client{Timeout: loadTimeout}
-		t.sets.load = func(ctx context.Context) (*jose.JSONWebKeySet, error) { return fetch(ctx, client, c.JWKS) }
+		t.sets.load = func(ctx context.Context) (*jose.JSONWebKeySet, error) {
+			return parse(fetch(ctx, client, c.JWKS))
+		}
 		return t, nil
 	}
 	t.every, t.retry, t.sets.retry = fileEvery, fileEvery, fileEvery
@@ -64,13 +83,13 @@ func newTokens(c Config) (*tokens, error) {
 		if err != nil {
 			return nil, fmt.Errorf("read a key set: %w", err)
 		}
-		return parseSet(c.JWKS, data)
+		return parse(data, nil)
 	}
 	_, err := t.sets.get(context.Background(), 0)
 	return t, err
 }
 
-func fetch(ctx context.Context, client *http.Client, url string) (*jose.JSONWebKeySet, error) {
+func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, url, http.NoBody)
 	if err != nil {
 		return nil, fmt.Errorf("ask for a key set: %w", err)
@@ -87,7 +106,7 @@ func fetch(ctx context.Context, client *http.Client, url string) (*jose.JSONWebK
 	if err != nil {
 		return nil, fmt.Errorf("ask for a key set: GET %s: %w", url, err)
 	}
-	return parseSet(url, data)
+	return data, nil
 }
 
 // parseSet keeps the keys with which tokens may be signed. Others are passed over: a set may well hold some.
@@ -139,12 +158,20 @@ func (t *tokens) verify(ctx context.Context, text string) (*Caller, error) {
 	if len(text) > maxToken {
 		return nil, rejected("the token has more than %d bytes", maxToken)
 	}
+	hash := sha256.Sum256([]byte(text))
+	set, err := t.sets.get(ctx, t.every)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
+	}
+	if c := t.checked.find(set, hash, t.now()); c != nil {
+		return c, nil
+	}
 	token, err := jwt.ParseSigned(text, algorithms)
 	if err != nil {
 		return nil, rejected("the token is malformed, or not signed with one of %v", algorithms)
 	}
 	var claims jwt.Claims
-	if err := t.signed(ctx, token, &claims); err != nil {
+	if set, err = t.signed(ctx, token, &claims); err != nil {
 		return nil, err
 	}
 	if claims.Expiry == nil {
@@ -160,16 +187,21 @@ func (t *tokens) verify(ctx context.Context, text string) (*Caller, error) {
 	if err != nil {
 		return nil, rejected("the token's sub: %w", err)
 	}
-	return &Caller{Account: account}, nil
+	c := &Caller{Account: account}
+	t.checked.keep(set, hash, checkedToken{caller: c, expires: claims.Expiry.Time()})
+	return c, nil
 }
 
-// signed checks the signature and reads the claims. A token without a key id may be signed with any key.
-func (t *tokens) signed(ctx context.Context, token *jwt.JSONWebToken, claims *jwt.Claims) error {
+// signed checks the signature and reads the claims; it returns the key set that has the key. A token without a key id
+// may be signed with any key.
+func (t *tokens) signed(
+	ctx context.Context, token *jwt.JSONWebToken, claims *jwt.Claims,
+) (*jose.JSONWebKeySet, error) {
 	header := token.Headers[0]
 	for _, maxAge := range []time.Duration{t.every, t.retry} {
 		set, err := t.sets.get(ctx, maxAge)
 		if err != nil {
-			return fmt.Errorf("%w: %w", ErrUnavailable, err)
+			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}
 		found := false
 		for i := range set.Keys {
@@ -179,12 +211,12 @@ func (t *tokens) signed(ctx context.Context, token *jwt.JSONWebToken, claims *jw
 			}
 			found = true
 			if token.Claims(key.Key, claims) == nil {
-				return nil
+				return set, nil
 			}
 		}
 		if found {
-			return rejected("the token's signature is wrong")
+			return nil, rejected("the token's signature is wrong")
 		}
 	}
-	return rejected("the token is signed with a key that is not known")
+	return nil, rejected("the token is signed with a key that is not known")
 }

@@ -269,3 +269,42 @@ func TestKeySetOfAURL(t *testing.T) {
 	wants(t, v, rotated, "account ann")
 	asked(1)
 }
+
+// A token that was found to be good is good until it expires or its key is taken out, and not checked each time.
+func TestCheckedTokens(t *testing.T) {
+	c := newClock()
+	public, private := edKey(t)
+	other, _ := edKey(t)
+	file := filepath.Join(t.TempDir(), "jwks.json")
+	write := func(keys ...jose.JSONWebKey) {
+		if err := os.WriteFile(file, keySetOf(t, keys...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		c.later(fileEvery)
+	}
+	write(jose.JSONWebKey{Key: public, KeyID: "1"})
+	v := verifier(t, tokenConfig(c, file))
+	text := sign(t, jose.EdDSA, "1", private, good(c))
+	first, err := v.Verify(t.Context(), text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	write(jose.JSONWebKey{Key: public, KeyID: "1"}) // the same set
+	if again, err := v.Verify(t.Context(), text); err != nil || again != first {
+		t.Errorf("checked again: %p, and before %p: %v", again, first, err)
+	}
+	write(jose.JSONWebKey{Key: other, KeyID: "2"})
+	wants(t, v, text, "")
+	write(jose.JSONWebKey{Key: public, KeyID: "1"})
+	wants(t, v, text, "account ann")
+	c.later(time.Minute + leeway)
+	wants(t, v, text, "")
+
+	checked := &v.tokens.checked
+	for i := range mostChecked + 10 {
+		checked.keep(checked.set, [32]byte{byte(i), byte(i >> 8), byte(i >> 16)}, checkedToken{first, c.now()})
+	}
+	if n := len(checked.byHash); n > mostChecked {
+		t.Errorf("%d tokens are remembered", n)
+	}
+}

@@ -27,8 +27,8 @@ var (
 )
 
 const (
-	// redisGrace bounds what a request waits for Redis, before and after it is done. A Redis that is slower counts as away;
-	// it is long, because who names a request would rather wait than have it done twice.
+	// redisGrace bounds what a request waits for Redis, before and after it is done. A Redis that is slower counts as
+	// away; it is long, because who names a request would rather wait than have it done twice.
 	redisGrace = 3 * time.Second
 	// mostBytes bounds what is remembered for Redis; what is oldest goes first.
 	mostBytes = 16 << 20

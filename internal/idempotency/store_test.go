@@ -95,8 +95,8 @@ func TestStore(t *testing.T) {
 	if c := claim(t, here, "2", 12); c.Post != 11 {
 		t.Errorf("post %d after an attempt that may have written 11", c.Post)
 	}
-	if n := len(here.here); n != 1 || here.bytes != 0 {
-		t.Errorf("%d requests, %d bytes are remembered here; Redis has all but the one that is being worked on", n, here.bytes)
+	if n := len(here.here); n != 1 || here.bytes != 0 { // the one that is being worked on
+		t.Errorf("%d requests, %d bytes are remembered here, and Redis has them", n, here.bytes)
 	}
 }
 
