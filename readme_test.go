@@ -116,7 +116,7 @@ func TestReadme(t *testing.T) {
 			t.Fatalf("%v", err)
 		}
 	}
-	awaitText(t, s.api+"/v1/accounts/ann/feed", "hello, world")
+	awaitText(t, s.api+"/v1/accounts/ann/feed", "hello, whole world")
 	awaitText(t, s.api+"/v1/accounts/eve/following", `"dan"`)
 	if err := s.stop(); err != nil {
 		t.Errorf("make run, interrupted: %v", err)

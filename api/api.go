@@ -15,6 +15,7 @@ import (
 
 	"freshet"
 	"freshet/emitters"
+	"freshet/internal/idempotency"
 	"freshet/views"
 )
 
@@ -49,9 +50,14 @@ type PostWriter interface {
 	Publish(ctx context.Context, post freshet.Post) (emitters.Position, error)
 	// PublishAll is Publish for many posts at once, each with an outcome of its own.
 	PublishAll(ctx context.Context, posts []freshet.Post) []emitters.Outcome
+	// Edit gives a post another text and returns it; found is false for one that is deleted or never was. When it returns,
+	// this process's readers find the new text, unless the error wraps emitters.ErrNotShown.
+	Edit(ctx context.Context, id freshet.PostID, text string, may emitters.May) (
+		post freshet.Post, position emitters.Position, found bool, err error)
 	// Delete deletes a post; found is false for one that never was. A post that is deleted already is found, and the
 	// position may be zero.
-	Delete(ctx context.Context, id freshet.PostID) (position emitters.Position, found bool, err error)
+	Delete(ctx context.Context, id freshet.PostID, may emitters.May) (
+		position emitters.Position, found bool, err error)
 }
 
 // FollowingRows looks up rows of following. It is an interface, unlike the other views, because a deployment whose
@@ -82,6 +88,16 @@ type Config struct {
 	// FollowCap is how many accounts an account may follow; 0 means DefaultFollowCap. Follows that arrive at several
 	// API processes at once may pass it by a few.
 	FollowCap int
+	// Auth says who sends requests; nil: everybody may do everything.
+	Auth Verifier
+	// Answers keeps the answers to requests with an Idempotency-Key; nil: in this process only.
+	Answers *idempotency.Store
+	// RateLimit is how many cost units a second a caller has, 0 for no limit, and RateBurst how many it can save up; 0 is
+	// what comes in ten seconds.
+	RateLimit float64
+	RateBurst int
+	// MaxInFlight is how many requests are worked on at once; 0 means DefaultMaxInFlight.
+	MaxInFlight int
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
 	// Now is time.Now if nil.
@@ -94,6 +110,8 @@ type API struct {
 	router  *mux.Router
 	cursors cursors
 	batches chan struct{} // a place for each batch under way
+	gate    gate
+	limits  *limits
 }
 
 // New makes the handler.
@@ -103,6 +121,12 @@ func New(c Config) (*API, error) {
 	}
 	if c.FollowCap == 0 {
 		c.FollowCap = DefaultFollowCap
+	}
+	if c.Answers == nil {
+		c.Answers = &idempotency.Store{}
+	}
+	if c.MaxInFlight == 0 {
+		c.MaxInFlight = DefaultMaxInFlight
 	}
 	if c.Log == nil {
 		c.Log = slog.Default()
@@ -114,6 +138,8 @@ func New(c Config) (*API, error) {
 		Config: c, cursors: cursors{key: slices.Clone(c.CursorKey)},
 		batches: make(chan struct{}, batchesAtOnce),
 	}
+	a.gate.most = int64(c.MaxInFlight)
+	a.limits = newLimits(c.RateLimit, c.RateBurst, c.Now)
 	a.router = a.routes()
 	return a, nil
 }
@@ -126,8 +152,8 @@ func (a *API) routes() *mux.Router {
 		handle       func(http.ResponseWriter, *http.Request) error
 	}{
 		// mux tries one after another, each with a regular expression: what is asked most comes first.
-		{http.MethodGet, account + "/feed", a.getFeed},
-		{http.MethodPost, "/v1/posts", a.createPost},
+		{http.MethodGet, account + "/feed", tagged(a.getFeed)},
+		{http.MethodPost, "/v1/posts", a.idempotent(MaxBody, a.createPost)},
 
 		{http.MethodPut, account, a.putAccount},
 		{http.MethodGet, account, a.getAccount},
@@ -146,6 +172,7 @@ func (a *API) routes() *mux.Router {
 		{http.MethodGet, account + "/blocked", a.listBlocked},
 
 		{http.MethodGet, post, a.getPost},
+		{http.MethodPatch, post, a.editPost},
 		{http.MethodDelete, post, a.deletePost},
 		// Behind those of one post: when a matcher beside path and method fails, mux forgets the methods that it has seen.
 		{http.MethodPost, batchPath, a.createPosts},
@@ -157,15 +184,16 @@ func (a *API) routes() *mux.Router {
 		if route.method == http.MethodGet {
 			methods = append(methods, http.MethodHead)
 		}
-		made := r.Handle(route.path, a.handler(route.handle)).Methods(methods...)
+		made := r.Handle(route.path, a.handler(permissions[route.method+" "+route.path], route.handle)).Methods(methods...)
 		if route.path == post {
 			made.MatcherFunc(notBatch)
 		}
 	}
-	r.NotFoundHandler = a.handler(func(http.ResponseWriter, *http.Request) error {
+	everybody := permission{who: anyone}
+	r.NotFoundHandler = a.handler(everybody, func(http.ResponseWriter, *http.Request) error {
 		return notFound("there is nothing at this path; /openapi.yaml lists what there is")
 	})
-	r.MethodNotAllowedHandler = a.handler(a.methodNotAllowed)
+	r.MethodNotAllowedHandler = a.handler(everybody, a.methodNotAllowed)
 	return r
 }
 
@@ -178,6 +206,13 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "private, no-store")
+	if !open(r) {
+		if !a.gate.enter() {
+			writeProblem(w, unavailable(shedRetry, nil, "too many requests are being worked on"))
+			return
+		}
+		defer a.gate.leave()
+	}
 	sent := &sentWriter{ResponseWriter: w}
 	defer func() {
 		switch p := recover(); {
@@ -196,8 +231,9 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.router.ServeHTTP(sent, r)
 }
 
-// handler surrounds a route: its deadlines, the positions that the request waits for, and its error as a problem.
-func (a *API) handler(handle func(http.ResponseWriter, *http.Request) error) http.Handler {
+// handler surrounds a route: its deadlines, who may use it, the positions that the request waits for, and its error as
+// a problem.
+func (a *API) handler(use permission, handle func(http.ResponseWriter, *http.Request) error) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		// A test's recorder knows no deadlines; a server's connection always does.
 		err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(writeTimeout))
@@ -206,8 +242,11 @@ func (a *API) handler(handle func(http.ResponseWriter, *http.Request) error) htt
 		}
 		ctx, cancel := context.WithTimeout(r.Context(), handlerTimeout)
 		defer cancel()
+		ctx, err = a.admit(ctx, w, r, use)
 		r = r.WithContext(ctx)
-		err = a.awaitPositions(r)
+		if err == nil {
+			err = a.awaitPositions(r)
+		}
 		if err == nil {
 			err = handle(w, r)
 		}

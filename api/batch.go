@@ -2,7 +2,6 @@ package api
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -42,6 +41,9 @@ type batch struct {
 // createPosts publishes a post for each line that is right. Nothing is published before the whole body has come and is
 // known to be within its bounds; whatever is wrong with a line after that is the line's own.
 func (a *API) createPosts(w http.ResponseWriter, r *http.Request) error {
+	if r.Header.Get(nameHeader) != "" {
+		return badRequest("a batch takes no %s: a batch whose answer was lost may be in the log in part", nameHeader)
+	}
 	select {
 	case a.batches <- struct{}{}:
 		defer func() { <-a.batches }()
@@ -63,9 +65,12 @@ func (a *API) createPosts(w http.ResponseWriter, r *http.Request) error {
 			Detail: fmt.Sprintf("the batch has %d lines, at most %d are taken", n, maxLines),
 		}
 	}
+	if err := a.charge(w, r, n*permissions["POST /v1/posts"].cost); err != nil {
+		return err
+	}
 	b := &batch{lines: make([]line, 0, n)}
 	for text := range bytes.SplitSeq(data, []byte("\n")) {
-		b.lines = append(b.lines, a.readLine(r.Context(), b, text))
+		b.lines = append(b.lines, a.readLine(r, b, text))
 	}
 	outcomes := a.Publisher.PublishAll(r.Context(), b.posts)
 	a.respondBatch(w, r, b, outcomes)
@@ -73,11 +78,11 @@ func (a *API) createPosts(w http.ResponseWriter, r *http.Request) error {
 }
 
 // readLine adds the post of a line to the batch, unless it is refused.
-func (a *API) readLine(ctx context.Context, b *batch, text []byte) line {
+func (a *API) readLine(r *http.Request, b *batch, text []byte) line {
 	if len(space(text)) == 0 {
 		return line{refused: emptyLine}
 	}
-	post, author, err := a.parseLine(ctx, text)
+	post, author, err := a.parseLine(r, text)
 	if err != nil {
 		return line{refused: refusal(nil, problemOf(err))}
 	}
@@ -85,7 +90,7 @@ func (a *API) readLine(ctx context.Context, b *batch, text []byte) line {
 	return line{post: len(b.posts) - 1}
 }
 
-func (a *API) parseLine(ctx context.Context, text []byte) (post freshet.Post, author freshet.AccountID, err error) {
+func (a *API) parseLine(r *http.Request, text []byte) (post freshet.Post, author freshet.AccountID, err error) {
 	if len(text) > MaxBody {
 		return post, "", &problem{
 			Status: http.StatusRequestEntityTooLarge, Detail: fmt.Sprintf("the line has more than %d bytes", MaxBody),
@@ -95,7 +100,7 @@ func (a *API) parseLine(ctx context.Context, text []byte) (post freshet.Post, au
 	if err != nil {
 		return post, "", err
 	}
-	return a.newPost(ctx, body)
+	return a.newPost(r, body, a.mintNew)
 }
 
 // respondBatch answers with a line for each line. A post is only said to be there when Kafka has it.

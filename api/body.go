@@ -35,11 +35,7 @@ func readBody(w http.ResponseWriter, r *http.Request, media string, limit int64,
 		body.Grow(int(r.ContentLength) + bytes.MinRead) // so that the end is seen without growing once more
 	}
 	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
-		var tooLong *http.MaxBytesError
-		if errors.As(err, &tooLong) {
-			return nil, err
-		}
-		return nil, &problem{Status: http.StatusBadRequest, Detail: "the body could not be read", cause: err}
+		return nil, unreadable(err)
 	}
 	if body.Len() == 0 && mayBeMissing {
 		return nil, nil
@@ -50,6 +46,15 @@ func readBody(w http.ResponseWriter, r *http.Request, media string, limit int64,
 		}
 	}
 	return body.Bytes(), nil
+}
+
+// unreadable is the answer to a body that ended too early or is too long.
+func unreadable(err error) error {
+	var tooLong *http.MaxBytesError
+	if errors.As(err, &tooLong) {
+		return err
+	}
+	return &problem{Status: http.StatusBadRequest, Detail: "the body could not be read", cause: err}
 }
 
 func isMedia(header, want string) bool {

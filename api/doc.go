@@ -2,6 +2,10 @@
 //
 //	api.go        what it needs, its routes, what surrounds every handler
 //	server.go     the http.Server, with its time-outs
+//	auth.go       who may do what, and as whom somebody sees
+//	limits.go     what a caller may ask for, and what a process takes on
+//	idempotency.go  requests that name themselves and may come again
+//	etag.go       pages that the client has
 //	problem.go    errors: application/problem+json, and which error is which status
 //	request.go    reading ids, limits and cursors, strictly
 //	body.go       reading bodies, strictly
@@ -12,9 +16,11 @@
 //
 // # Who may do what
 //
-// The API does not authenticate yet: a caller stands for the product's own backend and acts for any account. Single
-// posts and an account's own posts are therefore shown as their author sees them, those for followers included; a feed
-// is shown as the account sees it. Deleted posts and closed accounts are shown to nobody.
+// auth.go has one table: a route, and who may use it. Callers are service keys, which act for any account, and tokens,
+// which act for their own; without authentication everybody is like a service key. Single posts, an account's posts and
+// its lists are shown as the token's account sees them; to a service key as the account that Freshet-Viewer names, or
+// else as the author does, posts for followers included. A feed is shown as the account sees it. Deleted posts and
+// closed accounts are shown to nobody.
 //
 // # Reading one's own writes
 //

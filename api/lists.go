@@ -12,7 +12,11 @@ type accountItem struct {
 }
 
 func (a *API) listFollowing(w http.ResponseWriter, r *http.Request) error {
-	return a.listRow(w, r, followingList, func(row *freshet.Following) []freshet.Number {
+	v, err := a.viewer(r)
+	if err != nil {
+		return err
+	}
+	return a.listRow(w, r, followingList, v, func(row *freshet.Following) []freshet.Number {
 		var numbers []freshet.Number
 		for _, relation := range row.Relations {
 			if relation.Follows {
@@ -24,16 +28,21 @@ func (a *API) listFollowing(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (a *API) listMuted(w http.ResponseWriter, r *http.Request) error {
-	return a.listRow(w, r, mutedList, func(row *freshet.Following) []freshet.Number { return row.Muted })
+	return a.listRow(w, r, mutedList, viewer{asAuthor: true}, func(row *freshet.Following) []freshet.Number {
+		return row.Muted
+	})
 }
 
 func (a *API) listBlocked(w http.ResponseWriter, r *http.Request) error {
-	return a.listRow(w, r, blockedList, func(row *freshet.Following) []freshet.Number { return row.Blocked })
+	return a.listRow(w, r, blockedList, viewer{asAuthor: true}, func(row *freshet.Following) []freshet.Number {
+		return row.Blocked
+	})
 }
 
 // listRow answers with accounts that the account's own row names, in the order of their numbers.
 func (a *API) listRow(
-	w http.ResponseWriter, r *http.Request, kind listKind, numbersOf func(*freshet.Following) []freshet.Number,
+	w http.ResponseWriter, r *http.Request, kind listKind, v viewer,
+	numbersOf func(*freshet.Following) []freshet.Number,
 ) error {
 	account, limit, from, err := a.listOf(r, kind)
 	if err != nil {
@@ -43,15 +52,19 @@ func (a *API) listRow(
 	if err != nil {
 		return err
 	}
+	hidden, err := a.blocked(v, account.Number)
+	if err != nil {
+		return err
+	}
 	items := []accountItem{}
-	if row == nil {
+	if row == nil || hidden {
 		return a.respondList(w, r, list{Items: items}, kind, account.Number, limit, 0)
 	}
 	numbers := numbersOf(row)
 	start, _ := slices.BinarySearch(numbers, freshet.Number(from))
 	rest := numbers[start:]
 	for len(rest) > 0 && len(items) < limit {
-		if items, err = a.appendOpen(items, rest[0]); err != nil {
+		if items, err = a.appendOpen(items, rest[0], v); err != nil {
 			return err
 		}
 		rest = rest[1:]
@@ -74,6 +87,16 @@ func (a *API) listFollowers(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	from := freshet.Number(value)
+	v, err := a.viewer(r)
+	if err != nil {
+		return err
+	}
+	if hidden, err := a.blocked(v, account.Number); err != nil || hidden {
+		if err != nil {
+			return err
+		}
+		return a.respondList(w, r, list{Items: []accountItem{}}, followersList, account.Number, limit, 0)
+	}
 	written, err := a.writtenFollowers(r, account.Number)
 	if err != nil {
 		return err
@@ -95,7 +118,7 @@ func (a *API) listFollowers(w http.ResponseWriter, r *http.Request) error {
 				end, more = n, true
 				break
 			}
-			if items, err = a.appendOpen(items, n); err != nil {
+			if items, err = a.appendOpen(items, n, v); err != nil {
 				return err
 			}
 		}
@@ -160,10 +183,13 @@ func (a *API) listOf(r *http.Request, kind listKind) (account freshet.Account, l
 	return account, limit, from, err
 }
 
-// appendOpen appends an account, unless it is closed or not known here yet.
-func (a *API) appendOpen(items []accountItem, n freshet.Number) ([]accountItem, error) {
+// appendOpen appends an account, unless it is closed or not known here yet, or hides from the viewer.
+func (a *API) appendOpen(items []accountItem, n freshet.Number, v viewer) ([]accountItem, error) {
 	account, ok, err := a.Accounts.ByNumber(n)
 	if err != nil || !ok || account.Closed {
+		return items, err
+	}
+	if hidden, err := a.blocked(v, n); err != nil || hidden {
 		return items, err
 	}
 	return append(items, accountItem{ID: account.ID}), nil

@@ -44,6 +44,14 @@ func TestEveryRouteIsDescribed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, route := range routed {
+		if p, known := permissions[route]; !known || p.who == nobody || p.who != anyone && (p.scope == "" || p.cost < 1) {
+			t.Errorf("nothing says who may %s, and at what cost", route)
+		}
+	}
+	if len(permissions) != len(routed) {
+		t.Errorf("%d permissions for %d routes", len(permissions), len(routed))
+	}
 	slices.Sort(described)
 	slices.Sort(routed)
 	if len(routed) == 0 || !slices.Equal(described, routed) {

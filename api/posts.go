@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
@@ -16,7 +15,7 @@ func (a *API) createPost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	post, author, err := a.newPost(r.Context(), body)
+	post, author, err := a.newPost(r, body, a.mint)
 	if err != nil {
 		return err
 	}
@@ -29,10 +28,15 @@ func (a *API) createPost(w http.ResponseWriter, r *http.Request) error {
 	return respondPost(w, http.StatusCreated, &post, author)
 }
 
-// newPost makes a post of what was sent, with an id that is new.
-func (a *API) newPost(ctx context.Context, body *object) (freshet.Post, freshet.AccountID, error) {
+// newPost makes a post of what was sent, with an id from mint.
+func (a *API) newPost(
+	r *http.Request, body *object, mint func(*http.Request) (freshet.PostID, error),
+) (freshet.Post, freshet.AccountID, error) {
 	post, id, err := parsePost(body)
 	if err != nil {
+		return post, "", err
+	}
+	if err := mayWriteAs(r, id); err != nil {
 		return post, "", err
 	}
 	author, err := a.openAccount(id)
@@ -40,7 +44,7 @@ func (a *API) newPost(ctx context.Context, body *object) (freshet.Post, freshet.
 		return post, "", err
 	}
 	post.Author = author.Number
-	if post.ID, err = a.Minter.Mint(ctx); err != nil {
+	if post.ID, err = mint(r); err != nil {
 		return post, "", err
 	}
 	post.CreatedAt = post.ID.Time()
@@ -59,10 +63,7 @@ func parsePost(body *object) (post freshet.Post, author freshet.AccountID, err e
 			body.breaks("author", err.Error())
 		}
 	}
-	post.Text = body.needed("text")
-	length := utf8.RuneCountInString(post.Text)
-	body.rule("text", length > 0, "is empty")
-	body.rule("text", length <= freshet.MaxText, "has more than %d characters", freshet.MaxText)
+	post.Text = postText(body)
 	if s, ok := body.text("reply_to"); ok {
 		if post.ReplyTo, err = freshet.ParsePostID(s); err != nil {
 			body.breaks("reply_to", err.Error())
@@ -77,6 +78,14 @@ func parsePost(body *object) (post freshet.Post, author freshet.AccountID, err e
 	return post, author, body.end()
 }
 
+func postText(body *object) string {
+	text := body.needed("text")
+	length := utf8.RuneCountInString(text)
+	body.rule("text", length > 0, "is empty")
+	body.rule("text", length <= freshet.MaxText, "has more than %d characters", freshet.MaxText)
+	return text
+}
+
 // asAuthor is how a post is shown where no viewer is known: as its author sees it.
 func asAuthor(author freshet.Account) freshet.Relationship {
 	return freshet.Relationship{Self: true, AuthorClosed: author.Closed}
@@ -84,6 +93,10 @@ func asAuthor(author freshet.Account) freshet.Relationship {
 
 func (a *API) getPost(w http.ResponseWriter, r *http.Request) error {
 	id, err := pathPost(r)
+	if err != nil {
+		return err
+	}
+	seer, err := a.viewer(r)
 	if err != nil {
 		return err
 	}
@@ -99,8 +112,53 @@ func (a *API) getPost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	if !known || !freshet.CanSee(post, asAuthor(author)) {
+	seen, err := a.relationship(seer, author)
+	if err != nil {
+		return err
+	}
+	if !known || !freshet.CanSee(post, seen) {
 		return hidden
+	}
+	return respondPost(w, http.StatusOK, &post, author.ID)
+}
+
+// editPost gives a post another text. The post of a closed account is as unknown as one that never was.
+func (a *API) editPost(w http.ResponseWriter, r *http.Request) error {
+	id, err := pathPost(r)
+	if err != nil {
+		return err
+	}
+	body, err := readObject(w, r, false)
+	if err != nil {
+		return err
+	}
+	text := postText(body)
+	if err := body.end(); err != nil {
+		return err
+	}
+	unknown := notFound("there is no post %s", id)
+	var author freshet.Account
+	ctx, cancel := visible(r.Context())
+	defer cancel()
+	mayChange := a.mayChange(r, unknown)
+	post, position, found, err := a.Publisher.Edit(ctx, id, text, func(post freshet.Post) (err error) {
+		var known bool
+		if author, known, err = a.Accounts.ByNumber(post.Author); err != nil {
+			return err
+		}
+		if !known || author.Closed {
+			return unknown
+		}
+		return mayChange(post)
+	})
+	if position.Topic != "" {
+		wrote(w, position)
+	}
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return unknown
 	}
 	return respondPost(w, http.StatusOK, &post, author.ID)
 }
@@ -110,12 +168,13 @@ func (a *API) deletePost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
-	position, found, err := a.Publisher.Delete(r.Context(), id)
+	unknown := notFound("there is no post %s", id)
+	position, found, err := a.Publisher.Delete(r.Context(), id, a.mayChange(r, unknown))
 	if err != nil {
 		return err
 	}
 	if !found {
-		return notFound("there is no post %s", id)
+		return unknown
 	}
 	if position.Topic != "" {
 		wrote(w, position)
@@ -129,18 +188,26 @@ func (a *API) listPosts(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	seer, err := a.viewer(r)
+	if err != nil {
+		return err
+	}
+	seen, err := a.relationship(seer, author)
+	if err != nil {
+		return err
+	}
 	page, err := a.Posts.ByAuthor(r.Context(), author.Number, freshet.PostID(before), limit)
 	if err != nil {
 		return err
 	}
-	page.Posts = visiblePosts(page.Posts, author)
+	page.Posts = visiblePosts(page.Posts, seen)
 	return a.respondPosts(w, r, page, postsList, author.Number, limit)
 }
 
-func visiblePosts(posts []freshet.Post, author freshet.Account) []freshet.Post {
+func visiblePosts(posts []freshet.Post, seen freshet.Relationship) []freshet.Post {
 	var shown []freshet.Post
 	for _, p := range posts {
-		if freshet.CanSee(p, asAuthor(author)) {
+		if freshet.CanSee(p, seen) {
 			shown = append(shown, p)
 		}
 	}

@@ -6,12 +6,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"freshet/emitters"
 )
 
 type post struct {
 	ID, Author, Text, Visibility string
 	ReplyTo                      string `json:"reply_to"`
 	CreatedAt                    string `json:"created_at"`
+	EditedAt                     string `json:"edited_at"`
 }
 
 func TestPosts(t *testing.T) {
@@ -57,6 +60,57 @@ func TestPosts(t *testing.T) {
 	if got, _ := p.all("/v1/accounts/ada/feed"); len(got) != 0 {
 		t.Errorf("the feed shows %v, whose author is closed", got)
 	}
+}
+
+func TestEdits(t *testing.T) {
+	d := deploy(t)
+	p := d.start(t)
+	p.register("ada")
+	var first, edited, read post
+	created := p.do(http.MethodPost, "/v1/posts", `{"author":"ada","text":"helo","visibility":"followers"}`)
+	created.want(http.StatusCreated).json(&first)
+	path := "/v1/posts/" + first.ID
+
+	answer := p.do(http.MethodPatch, path, `{"text":"hello"}`).want(http.StatusOK)
+	answer.json(&edited)
+	want := first
+	want.Text, want.EditedAt = "hello", edited.EditedAt
+	if edited != want || edited.EditedAt == "" {
+		t.Errorf("edited: %+v, want %+v", edited, want)
+	}
+	if !strings.HasPrefix(answer.header.Get("Freshet-Position"), "posts:") {
+		t.Errorf("Freshet-Position is %q", answer.header.Get("Freshet-Position"))
+	}
+	if p.do(http.MethodGet, path, "").want(http.StatusOK).json(&read); read != edited {
+		t.Errorf("read %+v, edited %+v", read, edited)
+	}
+
+	for body, status := range map[string]int{
+		`{}`: http.StatusBadRequest, `{"text":1}`: http.StatusBadRequest, ``: http.StatusUnsupportedMediaType,
+		`{"text":"x","visibility":"public"}`: http.StatusBadRequest, `{"text":""}`: http.StatusUnprocessableEntity,
+		`{"text":"` + strings.Repeat("ü", 10_001) + `"}`: http.StatusUnprocessableEntity,
+	} {
+		p.do(http.MethodPatch, path, body).want(status)
+	}
+	p.do(http.MethodPatch, "/v1/posts/1", `{"text":"x"}`).want(http.StatusNotFound)
+	p.do(http.MethodPatch, "/v1/posts/x", `{"text":"x"}`).want(http.StatusBadRequest)
+	if p.do(http.MethodGet, path, "").json(&read); read != edited {
+		t.Errorf("what was refused has changed the post: %+v", read)
+	}
+
+	d.posts.unshown = emitters.ErrNotShown
+	late := p.do(http.MethodPatch, path, `{"text":"late"}`).want(http.StatusServiceUnavailable)
+	if late.header.Get("Freshet-Position") == "" {
+		t.Error("an edit that is in the log and not shown yet has no position")
+	}
+	d.posts.unshown = nil
+
+	p.do(http.MethodDelete, path, "").want(http.StatusNoContent)
+	p.do(http.MethodPatch, path, `{"text":"x"}`).want(http.StatusNotFound)
+
+	created = p.do(http.MethodPost, "/v1/posts", `{"author":"ada","text":"bye"}`).want(http.StatusCreated)
+	p.do(http.MethodDelete, "/v1/accounts/ada", "").want(http.StatusAccepted)
+	p.do(http.MethodPatch, created.header.Get("Location"), `{"text":"x"}`).want(http.StatusNotFound)
 }
 
 func TestPagesOfPosts(t *testing.T) {

@@ -15,6 +15,7 @@ import (
 
 	"freshet"
 	"freshet/emitters"
+	"freshet/internal/auth"
 	"freshet/internal/feeds"
 	"freshet/views"
 )
@@ -100,9 +101,11 @@ func problemOf(err error) *problem {
 		}
 	case errors.Is(err, views.ErrNotReady):
 		return unavailable(time.Second, err, "this process is still loading its tables")
-	case errors.Is(err, views.ErrNotVisible):
+	case errors.Is(err, views.ErrNotVisible), errors.Is(err, emitters.ErrNotShown):
 		return unavailable(time.Second, err, "the write was accepted, but this process does not show it yet; "+
 			"a read with its Freshet-Position waits for it")
+	case errors.Is(err, auth.ErrUnavailable):
+		return unavailable(time.Second, err, "the credentials cannot be checked now")
 	case errors.Is(err, feeds.ErrAway):
 		return unavailable(time.Second, err, "redis does not answer")
 	case errors.Is(err, freshet.ErrStoreAway):

@@ -111,6 +111,23 @@ func (d *deployment) open(t *testing.T) (p *process, run func()) {
 	return p, run
 }
 
+// with is another handler on the same views.
+func (p *process) with(change func(*api.Config)) *process {
+	p.t.Helper()
+	other := &process{t: p.t, config: p.config}
+	change(&other.config)
+	handler, err := api.New(other.config)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	other.handler = handler
+	other.server = httptest.NewUnstartedServer(nil)
+	other.server.Config = api.NewServer(handler, p.config.Log)
+	other.server.Start()
+	p.t.Cleanup(other.server.Close)
+	return other
+}
+
 func (d *deployment) start(t *testing.T) *process {
 	t.Helper()
 	p, run := d.open(t)
@@ -283,7 +300,9 @@ func checkAgainstSpec(t *testing.T, r *http.Request, body string, a answer) {
 	}
 	input := &openapi3filter.RequestValidationInput{
 		Request: sent, PathParams: params, Route: route,
-		Options: &openapi3filter.Options{IncludeResponseStatus: true, MultiError: true},
+		Options: &openapi3filter.Options{
+			IncludeResponseStatus: true, MultiError: true, AuthenticationFunc: openapi3filter.NoopAuthenticationFunc,
+		},
 	}
 	if err := openapi3filter.ValidateRequest(t.Context(), input); err != nil && a.status < 400 {
 		t.Fatalf("%s %s was answered %d, and is not what openapi.yaml takes: %v", r.Method, r.URL, a.status, err)
@@ -309,6 +328,7 @@ type memoryPosts struct {
 	partial   bool
 	refuses   func(freshet.Post) bool // by PublishAll; may be nil
 	fails     error
+	unshown   error // of edits
 	panics    bool
 }
 
@@ -377,12 +397,32 @@ func (m *memoryPosts) PublishAll(ctx context.Context, posts []freshet.Post) []em
 	return outcomes
 }
 
-func (m *memoryPosts) Delete(_ context.Context, id freshet.PostID) (emitters.Position, bool, error) {
+func (m *memoryPosts) Edit(_ context.Context, id freshet.PostID, text string, may emitters.May) (
+	freshet.Post, emitters.Position, bool, error,
+) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	i := slices.IndexFunc(m.posts, func(p freshet.Post) bool { return p.ID == id && p.DeletedAt.IsZero() })
+	if i < 0 {
+		return freshet.Post{}, emitters.Position{}, false, nil
+	}
+	p := &m.posts[i]
+	if err := may(*p); err != nil {
+		return freshet.Post{}, emitters.Position{}, true, err
+	}
+	p.Text, p.EditedAt = text, time.Now()
+	return *p, m.position(p.Author), true, m.unshown
+}
+
+func (m *memoryPosts) Delete(_ context.Context, id freshet.PostID, may emitters.May) (emitters.Position, bool, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for i := range m.posts {
 		if m.posts[i].ID != id {
 			continue
+		}
+		if err := may(m.posts[i]); err != nil {
+			return emitters.Position{}, true, err
 		}
 		if !m.posts[i].DeletedAt.IsZero() {
 			return emitters.Position{}, true, nil

@@ -2,6 +2,7 @@ package emitters
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -11,19 +12,31 @@ import (
 	"freshet"
 	"freshet/internal/events"
 	"freshet/internal/feeds"
+	"freshet/internal/posts"
 )
 
 // redisGrace bounds what a post waits for Redis, before and after it is in the log: posting does not depend on Redis.
 const redisGrace = time.Second
 
-// tombstoneGrace bounds what the answer to a delete waits for Redis. It is long: once a delete is answered no read of
-// this process may show the post, and a Redis that is only slow goes on answering reads.
-const tombstoneGrace = 5 * time.Second
+// hideGrace bounds what the answer to a delete or an edit waits for Redis. It is long: once a delete is answered no
+// read of this process may show the post, nor the old text after an edit, and a Redis that is only slow goes on
+// answering reads.
+const hideGrace = 5 * time.Second
 
-// PostStore is what deleting needs of the post store.
+// storeEvery is how often an edit whose post is not in Redis asks whether the post store has it.
+const storeEvery = 50 * time.Millisecond
+
+// ErrNotShown is wrapped by the errors of edits that are in the log, and that this process does not show yet.
+var ErrNotShown = errors.New("the edit is in the log and not shown yet")
+
+// PostStore is what deleting and editing need of the post store.
 type PostStore interface {
 	Posts(ctx context.Context, ids []freshet.PostID) (map[freshet.PostID]freshet.Post, error)
+	Progress(ctx context.Context) (map[int32]posts.Progress, error)
 }
+
+// May says whether a post may be changed by who asks for it; its error is what the change returns.
+type May func(post freshet.Post) error
 
 // Publisher writes posts and their ends into the log, and then what fan-out will write into Redis again: so the readers
 // of this process see them at once. It is safe for concurrent use.
@@ -32,7 +45,7 @@ type Publisher struct {
 	Conn     feeds.Conn
 	Layout   feeds.Layout
 	Store    PostStore
-	// Forget, unless nil, is called with a post that is deleted, before Delete returns.
+	// Forget, unless nil, is called with a post that is edited or deleted, before Edit or Delete returns.
 	Forget func(post freshet.PostID)
 	// Unwritten, unless nil, is called with a post that is in the log and not in Redis, before Publish returns.
 	Unwritten func(author freshet.Number, post freshet.PostID)
@@ -70,26 +83,103 @@ func (p *Publisher) PublishAll(ctx context.Context, posts []freshet.Post) []Outc
 // already. The log is told first: a tombstone without a delete in the log would hide a post that is there. Only when
 // Redis has the tombstone is nothing shown any more, and only then does Delete return nil; one that fails with
 // ErrUnavailable may have happened, and is to be tried again.
-func (p *Publisher) Delete(ctx context.Context, id freshet.PostID) (at Position, found bool, err error) {
+func (p *Publisher) Delete(ctx context.Context, id freshet.PostID, may May) (at Position, found bool, err error) {
 	if p.Forget != nil {
 		defer p.Forget(id) // also of one that another process has deleted
 	}
-	author, state, err := p.authorOf(ctx, id)
-	if err != nil || state == postUnknown || state == postHidden {
-		return Position{}, state == postHidden, err
+	// Any body will do: what was deleted may be deleted again.
+	there, err := p.look(ctx, id, func(feeds.ZoneState) bool { return true })
+	if err != nil || there.state == postUnknown {
+		return Position{}, false, err
 	}
-	if state == postLives {
+	if there.state == postDeleted && !there.whole {
+		return Position{}, true, nil // whose it was is not known any more, and nothing is done
+	}
+	if err := may(there.post); err != nil || there.hidden {
+		return Position{}, true, err
+	}
+	if there.state == postLives {
 		at, err = p.Emitters.Post(ctx, freshet.PostEvent{
-			Kind: freshet.PostDeleted, Post: freshet.Post{ID: id, Author: author, DeletedAt: time.Now()},
+			Kind: freshet.PostDeleted, Post: freshet.Post{ID: id, Author: there.post.Author, DeletedAt: time.Now()},
 		})
 		if err != nil {
 			return Position{}, true, err
 		}
 	}
-	if err := p.within(ctx, tombstoneGrace, &feeds.PutTombstone{Post: id}); err != nil {
+	if err := p.within(ctx, hideGrace, &feeds.PutTombstone{Post: id}); err != nil {
 		return Position{}, true, fmt.Errorf("hide post %s, whose delete is in the log: %w: %w", id, ErrUnavailable, err)
 	}
 	return at, true, nil
+}
+
+// Edit gives a post another text and returns the post as it is then; found is false for one that is deleted or never
+// was. The log is told first. In Redis the text is replaced where there is one; where there is none the post store has
+// the post, and Edit waits, until ctx ends, for it to have the edit. The position is that of the edit also when the
+// error wraps ErrNotShown.
+func (p *Publisher) Edit(
+	ctx context.Context, id freshet.PostID, text string, may May,
+) (post freshet.Post, at Position, found bool, err error) {
+	if p.Forget != nil {
+		defer p.Forget(id)
+	}
+	there, err := p.look(ctx, id, feeds.ZoneState.Well)
+	if err != nil || there.state != postLives {
+		return freshet.Post{}, Position{}, false, err
+	}
+	post = there.post
+	if err := may(post); err != nil {
+		return freshet.Post{}, Position{}, true, err
+	}
+	post.Text, post.EditedAt = text, time.Now()
+	at, err = p.Emitters.Post(ctx, freshet.PostEvent{Kind: freshet.PostEdited, Post: post})
+	if err != nil {
+		return freshet.Post{}, Position{}, true, err
+	}
+	body, err := proto.Marshal(events.BodyOf(post))
+	if err != nil {
+		return post, at, true, fmt.Errorf("encode post %s for redis: %w", id, err)
+	}
+	// The token is that of when the post was found to live; see Publish. Only a body that is there is replaced: a process
+	// that was asleep for days could otherwise bring a post back whose tombstone has expired.
+	write := &feeds.PutBody{Post: id, Token: there.token, Offset: at.Offset, Body: body, Replace: true}
+	if err := p.within(ctx, hideGrace, write); err != nil {
+		p.Log.Warn("redis is away; fan-out will show the edit", "post", id, "error", err)
+		return post, at, true, nil
+	}
+	if write.OK && there.well {
+		return post, at, true, nil
+	}
+	return post, at, true, p.awaitShown(ctx, id, at)
+}
+
+// awaitShown waits until readers find an edit, or a later one: in Redis, or in the post store with nothing older in
+// Redis. In a zone that is being recovered readers do not trust Redis, so the store has to have the edit, and fan-out
+// may yet write the text of before, so Redis has to have it, too.
+func (p *Publisher) awaitShown(ctx context.Context, id freshet.PostID, at Position) error {
+	tick := time.NewTicker(storeEvery)
+	defer tick.Stop()
+	for {
+		read := &feeds.ReadBody{Post: id}
+		if err := p.try(ctx, read); err != nil {
+			p.Log.Warn("redis is away; fan-out will show the edit", "post", id, "error", err)
+			return nil
+		}
+		well, there := read.State.Well(), read.Body != nil && read.Offset >= at.Offset
+		if read.Deleted || well && there {
+			return nil
+		}
+		progress, err := p.Store.Progress(ctx)
+		stored := err == nil && progress[at.Partition].Offset > at.Offset
+		if stored && (there || well && read.Body == nil) {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("edit post %s: neither redis nor the post store has come to %s: %w: %w", id, at, ErrNotShown,
+				errors.Join(context.Cause(ctx), err))
+		}
+	}
 }
 
 type postState int
@@ -97,38 +187,56 @@ type postState int
 const (
 	postUnknown postState = iota
 	postLives
-	postDeleted // as the post store has it
-	postHidden  // by its tombstone
+	postDeleted
 )
 
-// authorOf finds a post's author: in Redis, else in the post store. When Redis is away, a post that the store does not
-// have may still be there.
-func (p *Publisher) authorOf(ctx context.Context, id freshet.PostID) (freshet.Number, postState, error) {
+// found is what is known of a post.
+type found struct {
+	state postState
+	post  freshet.Post
+	whole bool // post is what it was; always so of one that lives, and of what the store has
+	// hidden says that Redis has the tombstone: nobody is shown the post.
+	hidden bool
+	token  string // of the post's zone, as it was when the post was looked for
+	well   bool   // so was the zone, and is as long as it has this token
+}
+
+// look finds a post: in Redis, where the state of its zone is one to trust a body, else in the post store. When Redis
+// is away, a post that the store does not have may still be there.
+func (p *Publisher) look(ctx context.Context, id freshet.PostID, trust func(feeds.ZoneState) bool) (found, error) {
 	read := &feeds.ReadBody{Post: id}
 	away := p.try(ctx, read)
-	if read.Deleted {
-		return 0, postHidden, nil
-	}
+	there := found{token: read.State.Token, well: read.State.Well(), hidden: read.Deleted}
 	var body events.Body
-	if len(read.Body) > 0 && proto.Unmarshal(read.Body, &body) == nil {
-		return freshet.Number(body.GetAuthor()), postLives, nil
+	if len(read.Body) > 0 && trust(read.State) && proto.Unmarshal(read.Body, &body) == nil {
+		there.state, there.post, there.whole = postLives, body.Post(id), true
+		return there, nil
+	}
+	if read.Deleted { // that is the answer; the store may be away
+		short, cancel := context.WithTimeout(ctx, redisGrace)
+		defer cancel()
+		ctx = short
 	}
 	stored, err := p.Store.Posts(ctx, []freshet.PostID{id})
-	if err != nil {
-		return 0, postUnknown, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, err)
-	}
 	post, known := stored[id]
 	switch {
+	case read.Deleted:
+		there.state, there.post, there.whole = postDeleted, post, known
+		return there, nil
+	case err != nil:
+		return found{}, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, err)
 	case known && post.DeletedAt.IsZero():
-		return post.Author, postLives, nil
+		there.state, there.post, there.whole = postLives, post, true
+		return there, nil
 	case known:
-		return 0, postDeleted, nil
+		there.state, there.post, there.whole = postDeleted, post, true
+		return there, nil
 	case away != nil:
-		return 0, postUnknown, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, away)
+		return found{}, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, away)
 	case !read.State.Well():
-		return 0, postUnknown, fmt.Errorf("look for post %s: redis is being recovered: %w", id, ErrUnavailable)
+		return found{}, fmt.Errorf("look for post %s: redis is being recovered: %w", id, ErrUnavailable)
 	}
-	return 0, postUnknown, nil
+	return there, nil
 }
 
 func (p *Publisher) try(ctx context.Context, op feeds.Op) error { return p.within(ctx, redisGrace, op) }

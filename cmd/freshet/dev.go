@@ -95,6 +95,19 @@ func listenFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.StringVar(&c.Admin, "admin", c.Admin, "address of the operators' listener: health, metrics, profiles, seeking")
 	flags.StringVar(&c.KafkaListen, "kafka-listen", c.KafkaListen, "address of a Kafka broker started here")
 	flags.StringVar(&c.RedisListen, "redis-listen", c.RedisListen, "address of a Redis server started here")
+	apiFlags(flags, c)
+}
+
+func apiFlags(flags *pflag.FlagSet, c *config.Config) {
+	keysFlag(flags, &c.Auth.KeysFile)
+	flags.StringVar(&c.Auth.JWKS, "auth-jwks", "", "file or URL with the public keys of tokens (JWKS)")
+	flags.StringVar(&c.Auth.Issuer, "auth-issuer", "", "issuer (iss) that tokens must name")
+	flags.StringVar(&c.Auth.Audience, "auth-audience", "", "audience (aud) that tokens must name")
+	flags.Float64Var(&c.RateLimit, "rate-limit", 0,
+		"cost units a second for each caller of the API (a read 1, a post 3); 0: no limit")
+	flags.IntVar(&c.RateBurst, "rate-burst", 0, "cost units that a caller may save up; 0: those of ten seconds")
+	flags.IntVar(&c.MaxInFlight, "max-in-flight", c.MaxInFlight,
+		"requests that the API works on at once; more are told to come again")
 }
 
 func layoutFlags(flags *pflag.FlagSet, c *config.Config) {
@@ -116,6 +129,9 @@ func layoutFlags(flags *pflag.FlagSet, c *config.Config) {
 func serve(ctx context.Context, c config.Config, withDemo bool) error {
 	if err := c.Validate(); err != nil {
 		return &exitError{exitUsage, err}
+	}
+	if withDemo && c.Auth.Enabled() {
+		return usage("--demo has no credentials: leave --auth-keys and --auth-jwks out")
 	}
 	start := time.Now()
 	log := slog.Default()
@@ -153,7 +169,11 @@ func announce(a *app.App, c config.Config, took time.Duration, withDemo bool) {
 	var b strings.Builder
 	fmt.Fprintf(&b, "freshet is ready after %s\n", took.Round(time.Millisecond))
 	if url := a.APIURL(); url != "" {
-		fmt.Fprintf(&b, "  API        %s/v1   (no authentication: anyone who reaches it may do anything)\n", url)
+		who := ""
+		if !c.Auth.Enabled() {
+			who = "   (no authentication: anyone who reaches it may do anything)"
+		}
+		fmt.Fprintf(&b, "  API        %s/v1%s\n", url, who)
 		if withDemo {
 			fmt.Fprintf(&b, "  a feed     %s/\n", url)
 		}

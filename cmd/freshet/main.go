@@ -91,8 +91,8 @@ Unless the environment sets them, GOGC is 300 and GOMEMLIMIT half of the machine
 		return nil
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), benchCommand(), loadCommand(),
-		checkCommand(), versionCommand())
+	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), keysCommand(), benchCommand(),
+		loadCommand(), checkCommand(), versionCommand())
 	return root
 }
 

@@ -74,27 +74,50 @@ func (k *kafkaFlags) clients() (func(clientID string) *sarama.Config, error) {
 type output string
 
 func (o *output) register(flags *pflag.FlagSet) {
-	flags.StringVarP((*string)(o), "output", "o", "table", "table or json")
+	flags.StringVarP((*string)(o), "output", "o", "table", "table, json or jsonl: a line each")
 }
 
 func (o output) validate() error {
-	if o != "table" && o != "json" {
-		return usage("-o %s: want table or json", string(o))
+	if o != "table" && o != "json" && o != "jsonl" {
+		return usage("-o %s: want table, json or jsonl", string(o))
 	}
 	return nil
 }
 
 func (o output) write(w io.Writer, value any, table func(io.Writer) error) error {
 	var err error
-	if o == "json" {
+	switch o {
+	case "json":
 		encoder := json.NewEncoder(w)
 		encoder.SetIndent("", "  ")
 		err = encoder.Encode(value)
-	} else {
+	case "jsonl":
+		err = writeLines(w, value)
+	default:
 		err = table(w)
 	}
 	if err != nil {
 		return fmt.Errorf("write the result: %w", err)
+	}
+	return nil
+}
+
+// writeLines writes each item of a list on a line, and what is no list on one.
+func writeLines(w io.Writer, value any) error {
+	data, err := json.Marshal(value)
+	if err != nil {
+		return err
+	}
+	items := []json.RawMessage{data}
+	if data[0] == '[' {
+		if err := json.Unmarshal(data, &items); err != nil {
+			return err
+		}
+	}
+	for _, item := range items {
+		if _, err := fmt.Fprintf(w, "%s\n", item); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -24,6 +24,7 @@ import (
 
 	"freshet/api"
 	"freshet/internal/admin"
+	"freshet/internal/auth"
 	"freshet/internal/config"
 	"freshet/internal/kafka"
 )
@@ -33,6 +34,7 @@ type App struct {
 	cfg              config.Config
 	log              *slog.Logger
 	servers          *servers
+	verifier         *auth.Verifier // nil: authentication is off
 	health           *kafka.Health
 	groups           map[string]*kafka.Group
 	parts            []part // in the order of starting; they stop in the opposite order
@@ -68,6 +70,9 @@ func Open(cfg config.Config, log *slog.Logger, pages http.Handler) (*App, error)
 	}
 	var err error
 	a.health.Starting(starting)
+	if a.verifier, err = verifier(cfg, log); err != nil {
+		return nil, err
+	}
 	if a.servers, err = open(cfg, log); err != nil {
 		return nil, err
 	}
@@ -76,6 +81,19 @@ func Open(cfg config.Config, log *slog.Logger, pages http.Handler) (*App, error)
 	}
 	a.operate()
 	return a, nil
+}
+
+func verifier(cfg config.Config, log *slog.Logger) (*auth.Verifier, error) {
+	if !cfg.Has(config.API) || !cfg.Auth.Enabled() {
+		return nil, nil //nolint:nilnil // there is none
+	}
+	credentials := cfg.Auth
+	credentials.Log = log
+	v, err := auth.New(credentials)
+	if err != nil {
+		return nil, fmt.Errorf("--auth-keys and --auth-jwks: %w", err)
+	}
+	return v, nil
 }
 
 func (a *App) listen() (err error) {

@@ -16,6 +16,7 @@ import (
 	"freshet/emitters"
 	"freshet/internal/config"
 	"freshet/internal/feeds"
+	"freshet/internal/idempotency"
 	"freshet/internal/kafka"
 	"freshet/internal/posts"
 	"freshet/internal/tables"
@@ -200,6 +201,13 @@ func (a *App) api() error {
 			Forget: reader.Recent.Forget, Unwritten: reader.Unwritten.Note, Log: a.log,
 		},
 		Emitters: writers, CursorKey: a.servers.key, Log: a.log,
+		Answers:   &idempotency.Store{Conn: a.servers.conn},
+		RateLimit: a.cfg.RateLimit, RateBurst: a.cfg.RateBurst, MaxInFlight: a.cfg.MaxInFlight,
+	}
+	if a.verifier != nil { // a nil *auth.Verifier in the interface would not be nil
+		c.Auth = a.verifier
+	} else {
+		a.log.Warn("authentication is off: whoever reaches the API may do anything", "listen", a.cfg.Listen)
 	}
 	a.add("api", func(ctx context.Context) error { return a.serveAPI(ctx, c) })
 	return nil

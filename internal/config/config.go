@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"net"
 	"regexp"
 	"slices"
 	"strings"
@@ -12,6 +13,7 @@ import (
 
 	"freshet"
 	"freshet/internal/access"
+	"freshet/internal/auth"
 	"freshet/internal/feeds"
 )
 
@@ -91,6 +93,16 @@ type Config struct {
 	// Where to listen: the API, the operators' listener, and the servers that are started here.
 	Listen, Admin, KafkaListen, RedisListen string
 
+	// Auth says whose requests the API answers. Without any credentials it answers everybody's, and may listen on loopback
+	// only.
+	Auth auth.Config
+	// RateLimit is how many cost units a second each caller of the API has, 0 for no limit, and RateBurst how many it may
+	// save up; 0 is what comes in ten seconds.
+	RateLimit float64
+	RateBurst int
+	// MaxInFlight is how many requests the API works on at once; more are told to come again.
+	MaxInFlight int
+
 	// Prefix begins the names of all topics and groups.
 	Prefix string
 	// Partitions of each keyed topic: a power of two, fixed for the life of the deployment. 8 suit one machine, 128 a
@@ -138,6 +150,7 @@ func Default() Config {
 		KafkaListen: DefaultKafkaListen,
 		RedisListen: DefaultRedisListen,
 		KafkaSASL:   DefaultKafkaSASL,
+		MaxInFlight: 1024, // see api.DefaultMaxInFlight
 		Prefix:      freshet.DefaultPrefix,
 		Partitions:  8,
 		Replication: 3,
@@ -235,6 +248,9 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--prefix %q with --cassandra: want small letters, digits and '_', then '.': without the dot it "+
 			"is the keyspace, which must be the deployment's own", c.Prefix)
 	}
+	if err := c.validateAPI(); err != nil {
+		return err
+	}
 	return c.validateAlone()
 }
 
@@ -258,7 +274,38 @@ func (c Config) validateWriter() error {
 	return nil
 }
 
+// ErrOpen is wrapped by the refusal of an API that everybody could reach and use.
+var ErrOpen = errors.New("the API would do what anybody asks")
+
+// validateAPI refuses to listen where others can reach the API without asking them who they are.
+func (c Config) validateAPI() error {
+	switch {
+	case (c.Auth.JWKS != "") != (c.Auth.Issuer != "") || (c.Auth.JWKS != "") != (c.Auth.Audience != ""):
+		return errors.New("--auth-jwks, --auth-issuer and --auth-audience: tokens need all three, or leave all of them out")
+	case c.RateLimit < 0 || c.RateBurst < 0:
+		return fmt.Errorf("--rate-limit %g and --rate-burst %d: want 0 or more", c.RateLimit, c.RateBurst)
+	case c.RateBurst > 0 && c.RateLimit == 0:
+		return fmt.Errorf("--rate-burst %d: there is no limit without --rate-limit", c.RateBurst)
+	case c.MaxInFlight < 1:
+		return fmt.Errorf("--max-in-flight %d: want at least 1", c.MaxInFlight)
+	case c.Has(API) && !c.Auth.Enabled() && !loopback(c.Listen):
+		return fmt.Errorf("--listen %s without authentication: %w; give it service keys with --auth-keys, tokens with "+
+			"--auth-jwks, --auth-issuer and --auth-audience, or an address of loopback", c.Listen, ErrOpen)
+	}
+	return nil
+}
+
 var processName = regexp.MustCompile(`^[a-zA-Z0-9._-]{0,200}$`)
+
+// loopback says whether only this machine can reach an address. A name other than localhost could be anything.
+func loopback(address string) bool {
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		return false // listening says what is wrong with it
+	}
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}
 
 // keyspacePrefix makes one keyspace of each prefix, and never the same of two.
 var keyspacePrefix = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}\.$`)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+
+	"freshet/internal/auth"
 )
 
 func TestValidateRolesAlone(t *testing.T) {
@@ -101,6 +103,55 @@ func TestKeyspace(t *testing.T) {
 		}
 		if want != "" && (err != nil || c.Keyspace() != want) {
 			t.Errorf("prefix %q with Cassandra: keyspace %q, %v, want %s", prefix, c.Keyspace(), err, want)
+		}
+	}
+}
+
+func TestWhoReachesTheAPI(t *testing.T) {
+	keys := auth.Config{KeysFile: "keys.json"}
+	tokens := auth.Config{JWKS: "https://id.example/keys", Issuer: "https://id.example", Audience: "freshet"}
+	for _, tt := range []struct {
+		listen string
+		auth   auth.Config
+		ok     bool
+	}{
+		{"127.0.0.1:8080", auth.Config{}, true}, {"[::1]:8080", auth.Config{}, true}, {"localhost:0", auth.Config{}, true},
+		{"127.9.9.9:8080", auth.Config{}, true},
+		{":8080", auth.Config{}, false}, {"0.0.0.0:8080", auth.Config{}, false}, {"[::]:8080", auth.Config{}, false},
+		{"10.0.0.1:8080", auth.Config{}, false}, {"feeds.example:8080", auth.Config{}, false},
+		{"localhost.example:8080", auth.Config{}, false}, {"8080", auth.Config{}, false},
+		{":8080", keys, true}, {":8080", tokens, true}, {"127.0.0.1:8080", keys, true},
+	} {
+		c := Default()
+		c.Listen, c.Auth = tt.listen, tt.auth
+		switch err := c.Validate(); {
+		case tt.ok && err != nil:
+			t.Errorf("%s, %+v: refused: %v", tt.listen, tt.auth, err)
+		case !tt.ok && (!errors.Is(err, ErrOpen) || !strings.Contains(err.Error(), "--auth-keys") ||
+			!strings.Contains(err.Error(), "--auth-jwks")):
+			t.Errorf("%s: %v, want a refusal that names the flags", tt.listen, err)
+		}
+	}
+	c := Deployment()
+	c.Roles, c.Kafka, c.Listen = []Role{Directory}, []string{"k"}, ":8080"
+	if err := c.Validate(); err != nil {
+		t.Errorf("a process without the API: %v", err)
+	}
+	for _, incomplete := range []auth.Config{
+		{JWKS: "x"}, {JWKS: "x", Issuer: "x"}, {JWKS: "x", Audience: "x"}, {Issuer: "x"}, {KeysFile: "x", Audience: "x"},
+	} {
+		c := Default()
+		if c.Auth = incomplete; c.Validate() == nil {
+			t.Errorf("%+v is taken", incomplete)
+		}
+	}
+	for _, change := range []func(*Config){
+		func(c *Config) { c.RateLimit = -1 }, func(c *Config) { c.RateBurst = 5 },
+		func(c *Config) { c.RateLimit, c.RateBurst = 1, -1 }, func(c *Config) { c.MaxInFlight = 0 },
+	} {
+		c := Default()
+		if change(&c); c.Validate() == nil {
+			t.Errorf("%+v is taken", c)
 		}
 	}
 }

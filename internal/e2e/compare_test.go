@@ -152,7 +152,9 @@ func (r *run) compare(when string) {
 	following, followed := w.Counts()
 	begun := time.Now()
 	accounts := r.eachAccount(when, func(a *Account, list func(string) []item) {
-		same(r, when, a, "posts", ids(list("posts")), w.Profile(a))
+		profile := list("posts")
+		same(r, when, a, "posts", ids(profile), w.Profile(a))
+		r.sameTexts(when, a, "posts", profile)
 		same(r, when, a, "following", names(list("following")), follows[a])
 		same(r, when, a, "followers", names(list("followers")), followers[a])
 		same(r, when, a, "muted", names(list("muted")), mutes[a])
@@ -170,7 +172,11 @@ func (r *run) compareFeeds(when string) {
 	var posts atomic.Int64
 	accounts := r.eachAccount(when, func(a *Account, list func(string) []item) {
 		want := r.ledger.world.Feed(a)
-		same(r, when, a, "feed", r.settledFeed(want, begun, func() []uint64 { return ids(list("feed")) }), want)
+		same(r, when, a, "feed", r.settledFeed(want, begun, func() []uint64 {
+			feed := list("feed")
+			r.sameTexts(when, a, "feed", feed)
+			return ids(feed)
+		}), want)
 		posts.Add(int64(len(want)))
 	})
 	r.t.Logf("%s: the feeds of %d accounts, with %d posts, are as the model (%s)",
@@ -259,6 +265,15 @@ func (r *run) sameCounts(when string, a *Account, want counts) {
 			return
 		}
 		<-tick.C
+	}
+}
+
+// sameTexts: what a list shows says what was written last.
+func (r *run) sameTexts(when string, a *Account, list string, items []item) {
+	for _, i := range items {
+		if want := r.ledger.text(i.id()); i.Text != want {
+			r.t.Errorf("%s: in the %s of %s, post %s says %q, want %q", when, list, a.ID, i.ID, i.Text, want)
+		}
 	}
 }
 

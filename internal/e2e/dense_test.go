@@ -56,6 +56,6 @@ func TestDense(t *testing.T) {
 	}
 	r.wantCrossings()
 	r.proc.stop()
-	r.wantAll("post", "delete", "delete again", "look", "follow", "refused follow", "unfollow", "mute", "unmute", "block",
-		"unblock", "register", "close", "register again")
+	r.wantAll("post", "edit", "delete", "delete again", "look", "follow", "refused follow", "unfollow", "mute", "unmute",
+		"block", "unblock", "register", "close", "register again")
 }

@@ -35,6 +35,8 @@ type flag struct {
 type postState struct {
 	*Post
 	acknowledged int64
+	editing      bool  // an edit was sent and not answered
+	edited       int64 // when the last was answered, or the post was
 	deleting     bool  // a delete was sent
 	deleted      int64 // when it was answered; 0: not yet
 }
@@ -50,6 +52,7 @@ type change struct {
 type lost struct {
 	changes  []change
 	post     string // the text of a post
+	edited   *Post
 	deleted  *Post
 	closed   *Account
 	register *Account
@@ -138,21 +141,45 @@ func (l *ledger) close(a *Account) {
 	l.closed[a] = l.now
 }
 
-// sending notes the text of a post, so that a page that shows it before its answer is understood.
+// sending notes the text of a post or an edit, so that a page that shows it before its answer is understood.
 func (l *ledger) sending(text string, author *Account) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.texts[text] = author
 }
 
-func (l *ledger) posted(id uint64, author *Account) *Post {
+func (l *ledger) posted(id uint64, author *Account, text string) *Post {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now++
-	p := &Post{ID: id, Author: author}
+	p := &Post{ID: id, Author: author, Text: text}
 	l.world.Posts = append(l.world.Posts, p)
-	l.posts[id] = &postState{Post: p, acknowledged: l.now}
+	l.posts[id] = &postState{Post: p, acknowledged: l.now, edited: l.now}
 	return p
+}
+
+func (l *ledger) editing(p *Post) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.posts[p.ID].editing = true
+}
+
+func (l *ledger) edited(p *Post, text string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.now++
+	p.Text = text
+	l.posts[p.ID].editing, l.posts[p.ID].edited = false, l.now
+}
+
+// text is what the post says, as far as it was answered.
+func (l *ledger) text(id uint64) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p := l.posts[id]; p != nil {
+		return p.Text
+	}
+	return ""
 }
 
 func (l *ledger) deleting(p *Post) {
@@ -215,6 +242,9 @@ func (l *ledger) judge(reader *Account, page page, before uint64, asked int64) e
 		author := l.texts[item.Text]
 		if author == nil || author.ID != item.Author {
 			return fmt.Errorf("post %d by %s with the text %q was never written", id, item.Author, item.Text)
+		}
+		if p := l.posts[id]; p != nil && !p.editing && p.edited <= asked && item.Text != p.Text {
+			return fmt.Errorf("post %d has the text %q, and was edited to %q before", id, item.Text, p.Text)
 		}
 		if why := l.hidden(reader, author, l.posts[id], asked); why != "" {
 			return fmt.Errorf("post %d by %s is shown: %s", id, author.ID, why)

@@ -19,7 +19,7 @@ func (r *run) findLost() {
 	r.quiet()
 	lost := r.ledger.lost
 	r.ledger.lost = nil
-	posted, deleted := r.readPosts()
+	posted, edited, deleted := r.readPosts()
 	happened := 0
 	for _, op := range lost {
 		switch {
@@ -30,9 +30,16 @@ func (r *run) findLost() {
 			}
 		case op.post != "":
 			if id := posted[op.post]; id != 0 {
-				r.ledger.posted(id, r.ledger.texts[op.post])
+				r.ledger.posted(id, r.ledger.texts[op.post], op.post)
 				happened++
 			}
+		case op.edited != nil:
+			text := op.edited.Text
+			if last := edited[op.edited.ID]; last != "" && last != text {
+				text = last
+				happened++
+			}
+			r.ledger.edited(op.edited, text)
 		case op.deleted != nil:
 			if deleted[op.deleted.ID] {
 				r.ledger.deleted(op.deleted)
@@ -73,10 +80,10 @@ func (r *run) exists(a *Account) bool {
 
 const postsTopic = "freshet.posts"
 
-// readPosts reads the whole log of posts: the ids by their texts, and which were deleted.
-func (r *run) readPosts() (posted map[string]uint64, deleted map[uint64]bool) {
+// readPosts reads the whole log of posts: the ids by their texts, the last edits, and which were deleted.
+func (r *run) readPosts() (posted map[string]uint64, edited map[uint64]string, deleted map[uint64]bool) {
 	r.t.Helper()
-	posted, deleted = map[string]uint64{}, map[uint64]bool{}
+	posted, edited, deleted = map[string]uint64{}, map[uint64]string{}, map[uint64]bool{}
 	for _, record := range r.readTopic(postsTopic) {
 		var e events.PostEvent
 		if err := proto.Unmarshal(record.Value, &e); err != nil {
@@ -85,13 +92,15 @@ func (r *run) readPosts() (posted map[string]uint64, deleted map[uint64]bool) {
 		switch e.GetKind() {
 		case events.PostEvent_CREATED:
 			posted[e.GetText()] = e.GetId()
+		case events.PostEvent_EDITED:
+			edited[e.GetId()] = e.GetText() // a post's records are in one partition, and come in order
 		case events.PostEvent_DELETED:
 			deleted[e.GetId()] = true
 		default:
 			r.t.Errorf("%s/%d at %d is of kind %s", record.Topic, record.Partition, record.Offset, e.GetKind())
 		}
 	}
-	return posted, deleted
+	return posted, edited, deleted
 }
 
 // readTopic reads all records that a topic has.

@@ -43,6 +43,7 @@ type Account struct {
 type Post struct {
 	ID      uint64
 	Author  *Account
+	Text    string
 	Deleted bool
 }
 

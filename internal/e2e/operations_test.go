@@ -20,7 +20,8 @@ type operation struct {
 
 // busy is a mix with everything in it.
 var busy = []operation{
-	{26, (*client).post}, {4, (*client).postBatch}, {12, (*client).delete}, {2, (*client).deleteAgain}, {6, (*client).look},
+	{26, (*client).post}, {4, (*client).postBatch}, {10, (*client).edit}, {12, (*client).delete},
+	{2, (*client).deleteAgain}, {6, (*client).look},
 	{18, relate("follow", http.MethodPut, "following")}, {12, relate("unfollow", http.MethodDelete, "following")},
 	{4, relate("mute", http.MethodPut, "muted")}, {4, relate("unmute", http.MethodDelete, "muted")},
 	{2, relate("block", http.MethodPut, "blocked")}, {6, relate("unblock", http.MethodDelete, "blocked")},
@@ -64,7 +65,7 @@ func (c *client) post() error {
 		c.t.Errorf("post %q by %s was answered %s", text, author.ID, a)
 		return errLost
 	}
-	c.posts = append(c.posts, c.ledger.posted(made.id(), author))
+	c.posts = append(c.posts, c.ledger.posted(made.id(), author, text))
 	c.run.count("post")
 	return c.see(author)
 }
@@ -84,14 +85,20 @@ func (c *client) postBatch() error {
 		sent = append(sent, map[string]string{"author": authors[i].ID, "text": texts[i]})
 		c.ledger.sending(texts[i], authors[i])
 	}
-	a, err := c.expect(http.StatusMultiStatus, http.MethodPost, "/posts/batch", sent)
-	if errors.Is(err, errLost) {
+	excused := c.broken.Load()
+	a, err := c.ask(http.MethodPost, "/posts/batch", sent, false)
+	refused := excused && a.status == http.StatusServiceUnavailable
+	if errors.Is(err, errLost) || refused {
 		for _, text := range texts {
 			c.ledger.lose(lost{post: text})
 		}
 	}
-	if err != nil {
+	if err != nil || refused {
 		return err
+	}
+	if a.status != http.StatusMultiStatus {
+		c.t.Errorf("a batch was answered %s", a)
+		return errLost
 	}
 	results := json.NewDecoder(bytes.NewReader(a.body))
 	for i := range n {
@@ -106,19 +113,68 @@ func (c *client) postBatch() error {
 			}
 		}
 		err := results.Decode(&result)
+		if excused && result.Status == http.StatusServiceUnavailable {
+			c.ledger.lose(lost{post: texts[i]})
+			continue
+		}
 		made := result.Post
 		if err != nil || result.Status != http.StatusCreated || made.id() == 0 || made.Author != authors[i].ID ||
 			made.Text != texts[i] {
 			c.t.Errorf("post %q by %s, in a batch, was answered %s", texts[i], authors[i].ID, a)
 			return errLost
 		}
-		c.posts = append(c.posts, c.ledger.posted(made.id(), authors[i]))
+		c.posts = append(c.posts, c.ledger.posted(made.id(), authors[i], texts[i]))
 	}
 	if results.More() {
 		c.t.Errorf("%d lines were answered %s", len(sent), a)
 	}
 	c.run.count("batch")
 	return c.see(authors[n-1])
+}
+
+// edit changes a post of this client; half of the time one that may not be everywhere yet. What was answered shows at
+// once.
+func (c *client) edit() error {
+	if len(c.posts) == 0 {
+		return nil
+	}
+	p := c.posts[c.rand.IntN(len(c.posts))]
+	if c.rand.IntN(2) == 0 {
+		p = c.posts[len(c.posts)-1]
+	}
+	c.count++
+	text := fmt.Sprintf("%s-%d edited by %s", c.name, c.count, p.Author.ID)
+	c.ledger.sending(text, p.Author)
+	c.ledger.editing(p)
+	path := "/posts/" + strconv.FormatUint(p.ID, 10)
+	a, err := c.ask(http.MethodPatch, path, map[string]string{"text": text}, true)
+	if errors.Is(err, errLost) {
+		c.ledger.lose(lost{edited: p})
+	}
+	if err != nil {
+		return err
+	}
+	if p.Author.Closed {
+		if a.status != http.StatusNotFound {
+			c.t.Errorf("PATCH %s, whose author has closed the account: %s", path, a)
+		}
+		c.ledger.edited(p, p.Text)
+		return nil
+	}
+	var made item
+	err = json.Unmarshal(a.body, &made)
+	if err != nil || a.status != http.StatusOK || made.id() != p.ID || made.Author != p.Author.ID || made.Text != text {
+		c.t.Errorf("PATCH %s to %q was answered %s", path, text, a)
+		return errLost
+	}
+	c.ledger.edited(p, text)
+	c.run.count("edit")
+	if c.rand.IntN(2) == 0 {
+		if err := c.lookAt(p); err != nil {
+			return err
+		}
+	}
+	return c.see(p.Author)
 }
 
 func (c *client) delete() error {
@@ -192,7 +248,11 @@ func (c *client) look() error {
 	if len(c.posts) == 0 {
 		return nil
 	}
-	p := c.posts[c.rand.IntN(len(c.posts))]
+	c.run.count("look")
+	return c.lookAt(c.posts[c.rand.IntN(len(c.posts))])
+}
+
+func (c *client) lookAt(p *Post) error {
 	path := "/posts/" + strconv.FormatUint(p.ID, 10)
 	a, err := c.ask(http.MethodGet, path, nil, true)
 	if err != nil {
@@ -205,7 +265,13 @@ func (c *client) look() error {
 	if a.status != want {
 		c.t.Errorf("GET %s, which was acknowledged: %s, want %d", path, a, want)
 	}
-	c.run.count("look")
+	if a.status != http.StatusOK {
+		return nil
+	}
+	var read item
+	if err := json.Unmarshal(a.body, &read); err != nil || read.Text != p.Text {
+		c.t.Errorf("GET %s: %s, want the text %q", path, a, p.Text)
+	}
 	return nil
 }
 

@@ -51,7 +51,7 @@ var (
 
 	scripts = []*redis.Script{
 		openScript, advanceScript, recoverScript, putBodyScript, putBodiesScript, rewriteOutboxScript,
-		dropOutboxScript, swapFeedScript, compactScript,
+		dropOutboxScript, swapFeedScript, compactScript, claimAnswerScript, endAnswerScript,
 	}
 )
 
@@ -97,6 +97,10 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 			[]any{op.Token, op.Generation, op.Next, slotField(op.Slot), op.Value}, &op.OK)
 	case *Compact:
 		return queueCompact(ctx, pipe, zone, op)
+	case *ClaimAnswer:
+		return queueClaimAnswer(ctx, pipe, zone, op)
+	case *EndAnswer:
+		return queueEndAnswer(ctx, pipe, zone, op)
 	}
 	return func() error { return fmt.Errorf("unknown operation %T", op) }
 }
