@@ -58,7 +58,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"PUT /v1/accounts/{id}/blocked/{target}": self, "DELETE /v1/accounts/{id}/blocked/{target}": self,
 		"GET /v1/accounts/{id}/following": anybody, "GET /v1/accounts/{id}/followers": anybody,
 		"GET /v1/accounts/{id}/muted": self, "GET /v1/accounts/{id}/blocked": self,
-		"POST /v1/posts": author, "POST /v1/posts/batch": lines, "GET /v1/posts/{post}": anybody, "PATCH /v1/posts/{post}": author,
+		"POST /v1/posts": author, "POST /v1/posts/batch": lines,
+		"GET /v1/posts/{post}": anybody, "PATCH /v1/posts/{post}": author,
 		"DELETE /v1/posts/{post}": author, "GET /v1/accounts/{id}/posts": anybody, "GET /v1/accounts/{id}/feed": self,
 		"GET /openapi.yaml": open,
 	}

@@ -11,7 +11,8 @@ import (
 	"unicode/utf8"
 )
 
-// MaxBody is the longest body of a request, in bytes, and MaxBatch that of a batch, each line of which may have MaxBody.
+// MaxBody is the longest body of a request, in bytes, and MaxBatch that of a batch, each line of which may have
+// MaxBody.
 const (
 	MaxBody  = 64 << 10
 	MaxBatch = 8 << 20
@@ -66,8 +67,8 @@ func isMedia(header, want string) bool {
 	return err == nil && media == want && (!ok || strings.EqualFold(charset, "utf-8"))
 }
 
-// object is a JSON object that a client sent: a flat one, whose fields are strings. Fields are taken one by one; what is
-// wrong with them, and fields that nobody took, come out of end.
+// object is a JSON object that a client sent: a flat one, whose fields are strings. Fields are taken one by one; what
+// is wrong with them, and fields that nobody took, come out of end.
 type object struct {
 	fields []field
 	broken map[string]string // malformed: 400
@@ -99,7 +100,8 @@ func parseObject(data []byte) (*object, error) {
 		return o, nil
 	}
 	o.fields = nil
-	return o, o.parse(data)
+	err := o.parse(data)
+	return o, err
 }
 
 // scan reads an object all of whose values are strings, in one go; it gives up at anything else, and at anything that

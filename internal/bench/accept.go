@@ -41,7 +41,8 @@ func (b *bench) accept(ctx context.Context) error {
 		}
 		return b.acceptBaseline(ctx, p, texts)
 	})
-	if err = errors.Join(err, b.servers.flush(ctx)); err != nil {
+	err = errors.Join(err, b.servers.flush(ctx))
+	if err != nil {
 		return err
 	}
 	b.Profile = profile

@@ -103,8 +103,8 @@ type PutTombstone struct {
 	Post freshet.PostID
 }
 
-// ReadBody reads a body, and the state of its zone. The state is read with the body or after it. Those of a zone that are
-// asked for together share Waits: nobody changes it.
+// ReadBody reads a body, and the state of its zone. The state is read with the body or after it. Those of a zone that
+// are asked for together share Waits: nobody changes it.
 type ReadBody struct {
 	Post freshet.PostID
 

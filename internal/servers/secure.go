@@ -14,8 +14,8 @@ import (
 	"freshet/internal/kafka"
 )
 
-// kafka are the settings of a broker whose clients come by TLS and SCRAM, and whose brokers and controllers talk to each
-// other as they do without.
+// kafka are the settings of a broker whose clients come by TLS and SCRAM, and whose brokers and controllers talk to
+// each other as they do without.
 func (s *Secure) kafka(address, internal, controller string) map[string]string {
 	return map[string]string{
 		"listeners":                      "SASL_SSL://" + address + ",INTERNAL://" + internal + ",CONTROLLER://" + controller,

@@ -49,6 +49,19 @@ func Compare(t *testing.T, seed uint64, steps int, layout feeds.Layout, a, b fee
 	}
 }
 
+type comparison struct {
+	*testing.T
+	rng    *rand.Rand
+	layout feeds.Layout
+	a, b   feeds.Conn
+	step   int
+	// What the operations so far have shown, for those to come.
+	counters    map[string]int64
+	generations []string
+	logs, boxes [][]byte
+	refused     map[string]*[2]int
+}
+
 // bodies makes a few operations on bodies alone, which a Conn may put together.
 func (c *comparison) bodies() (ops []feeds.Op) {
 	write := c.rng.IntN(2) == 0
@@ -70,19 +83,6 @@ func (c *comparison) putBody(id freshet.PostID) *feeds.PutBody {
 		Post: id, Token: c.token(c.layout.OfPost(id)), Offset: int64(c.rng.IntN(20)), Body: c.bytes(12),
 		Replace: c.rng.IntN(3) == 0,
 	}
-}
-
-type comparison struct {
-	*testing.T
-	rng    *rand.Rand
-	layout feeds.Layout
-	a, b   feeds.Conn
-	step   int
-	// What the operations so far have shown, for those to come.
-	counters    map[string]int64
-	generations []string
-	logs, boxes [][]byte
-	refused     map[string]*[2]int
 }
 
 const (
