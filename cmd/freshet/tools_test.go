@@ -78,7 +78,7 @@ func TestUsage(t *testing.T) {
 		{"offsets", "offsets list or offsets reset"},
 		{"offsets lst", "offsets list or offsets reset"},
 		{"offsets list more", "takes no arguments"},
-		{"offsets list -o yaml", "table or json"},
+		{"offsets list -o yaml", "want table, json or jsonl"},
 		{"offsets reset --group fanout --to earliest", "--topic is missing"},
 		{"offsets reset --group fanout --topic posts --to yesterday", "want earliest"},
 		{"offsets reset --group fanout --topic fanout-table --to earliest", "a table is not rewound"},
