@@ -81,6 +81,9 @@ type field struct {
 	value []byte
 }
 
+// maxFields bounds the fields of an object, several times what any request has.
+const maxFields = 16
+
 // readObject reads the body. If it may be missing, an empty one is an object without fields.
 func readObject(w http.ResponseWriter, r *http.Request, mayBeMissing bool) (*object, error) {
 	data, err := readBody(w, r, mediaJSON, MaxBody, mayBeMissing)
@@ -125,6 +128,9 @@ func (o *object) scan(data []byte) bool {
 			return false
 		}
 		if bytes.IndexByte(value, '\\') >= 0 && !json.Valid(value) {
+			return false
+		}
+		if len(o.fields) == maxFields {
 			return false
 		}
 		o.fields = append(o.fields, field{string(name[1 : len(name)-1]), value})
@@ -200,6 +206,9 @@ func (o *object) parse(data []byte) error {
 		name, ok := key.(string)
 		if !ok {
 			return badRequest("the body is not JSON: the key %v", key)
+		}
+		if len(o.fields) == maxFields {
+			return badRequest("the object has more than %d fields", maxFields)
 		}
 		if o.has([]byte(name)) {
 			return badRequest("the field %q is there twice", name)

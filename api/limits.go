@@ -95,7 +95,7 @@ func (l *limits) charge(w http.ResponseWriter, r *http.Request, c *auth.Caller, 
 	if ok {
 		return nil
 	}
-	wait := l.seconds(float64(min(units, l.burst)) - left)
+	wait := l.seconds(l.needs(units) - left)
 	return &problem{
 		Status: http.StatusTooManyRequests, retryAfter: time.Duration(max(1, wait)) * time.Second,
 		Detail: fmt.Sprintf("this costs %d units, and the caller has %d; %g come back a second, up to %d",
@@ -103,13 +103,16 @@ func (l *limits) charge(w http.ResponseWriter, r *http.Request, c *auth.Caller, 
 	}
 }
 
+// needs is how many units must be there for what costs so many. A burst is all but one: a route has its own cost, too.
+func (l *limits) needs(units int) float64 { return float64(min(units, max(1, l.burst-1))) }
+
 // take returns how many units the caller has now, less than 0 while a large request is being paid off.
 func (l *limits) take(caller string, units int) (left float64, ok bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	now := l.now()
 	limiter := l.of(caller)
-	if left = limiter.TokensAt(now); left < float64(min(units, l.burst)) {
+	if left = limiter.TokensAt(now); left < l.needs(units) {
 		return left, false
 	}
 	for units > 0 { // a limiter takes no more than a burst at once

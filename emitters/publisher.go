@@ -143,8 +143,7 @@ func (p *Publisher) Edit(
 	// that was asleep for days could otherwise bring a post back whose tombstone has expired.
 	write := &feeds.PutBody{Post: id, Token: there.token, Offset: at.Offset, Body: body, Replace: true}
 	if err := p.within(ctx, hideGrace, write); err != nil {
-		p.Log.Warn("redis is away; fan-out will show the edit", "post", id, "error", err)
-		return post, at, true, nil
+		p.Log.Debug("redis does not take an edit", "post", id, "error", err)
 	}
 	if write.OK && there.well {
 		return post, at, true, nil
@@ -160,18 +159,22 @@ func (p *Publisher) awaitShown(ctx context.Context, id freshet.PostID, at Positi
 	defer tick.Stop()
 	for {
 		read := &feeds.ReadBody{Post: id}
-		if err := p.try(ctx, read); err != nil {
+		err := p.try(ctx, read)
+		if err != nil && ctx.Err() == nil {
 			p.Log.Warn("redis is away; fan-out will show the edit", "post", id, "error", err)
-			return nil
+			return nil // nor is anybody shown the text of before
 		}
-		well, there := read.State.Well(), read.Body != nil && read.Offset >= at.Offset
-		if read.Deleted || well && there {
-			return nil
-		}
-		progress, err := p.Store.Progress(ctx)
-		stored := err == nil && progress[at.Partition].Offset > at.Offset
-		if stored && (there || well && read.Body == nil) {
-			return nil
+		if err == nil {
+			well, there := read.State.Well(), read.Body != nil && read.Offset >= at.Offset
+			if read.Deleted || well && there {
+				return nil
+			}
+			var progress map[int32]posts.Progress
+			progress, err = p.Store.Progress(ctx)
+			stored := err == nil && progress[at.Partition].Offset > at.Offset
+			if stored && (there || well && read.Body == nil) {
+				return nil
+			}
 		}
 		select {
 		case <-tick.C:

@@ -246,6 +246,11 @@ func TestRedisRefusesWrites(t *testing.T) {
 	if _, _, err := s.Delete(t.Context(), 100, anybody); !errors.Is(err, emitters.ErrUnavailable) {
 		t.Errorf("a delete that Redis refuses: got %v, want ErrUnavailable", err)
 	}
+	ctx, cancel := context.WithCancel(t.Context())
+	s.asked = cancel // the store has nothing new
+	if _, _, _, err := s.Edit(ctx, 100, "two", anybody); !errors.Is(err, emitters.ErrNotShown) {
+		t.Errorf("an edit that Redis refuses, and readers do not see: got %v, want ErrNotShown", err)
+	}
 	s.stored[100] = freshet.Post{ID: 100, Author: author, DeletedAt: time.Now()} // the archive has it by now
 	if _, _, err := s.Delete(t.Context(), 100, anybody); !errors.Is(err, emitters.ErrUnavailable) {
 		t.Errorf("a delete that is stored, and not in Redis: got %v, want ErrUnavailable", err)

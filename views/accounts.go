@@ -103,10 +103,13 @@ func (a *Accounts) AwaitRegistration(ctx context.Context, id freshet.AccountID, 
 // AwaitProfile waits until the id's row has applied the profile at an offset. The error wraps ErrNotVisible when ctx
 // ends before that.
 func (a *Accounts) AwaitProfile(ctx context.Context, id freshet.AccountID, offset int64) error {
-	return a.await(ctx, string(id), func() (bool, error) {
+	err := a.await(ctx, string(id), func() (bool, error) {
 		row, err := a.directoryRow(string(id))
 		return row.GetNextProfile() > offset, err
 	})
+	// The row may have been seen before its update has come to the other cache, and what it says is about to be answered.
+	a.cache.invalidate(string(id))
+	return err
 }
 
 // isOpen: the caches outlive the view.

@@ -161,9 +161,9 @@ func (f *Feeds) cached(ctx context.Context, reader freshet.Number, row *freshet.
 		switch {
 		case errors.Is(err, feeds.ErrNoFeed):
 		case errors.Is(err, feeds.ErrCorrupt):
-			found, err := f.Layout.CompactBlock(ctx, f.Conn, reader.Block(), 0, f.generation())
-			if err != nil {
-				return merged{}, err
+			found, failed := f.Layout.CompactBlock(ctx, f.Conn, reader.Block(), 0, f.generation())
+			if failed != nil {
+				return merged{}, failed
 			}
 			if found.Corrupt != nil && f.Corrupt != nil {
 				f.Corrupt(fmt.Errorf("feeds of block %d were made cold: %w", reader.Block(), found.Corrupt))

@@ -198,6 +198,9 @@ func (r reached) tombstones(read *feeds.ReadBody) bool {
 
 func (f *Feeds) reached(ctx context.Context) (reached, error) {
 	progress, err := f.Store.Progress(ctx)
+	if errors.Is(err, freshet.ErrStoreAway) {
+		return reached{}, nil // nothing is known to be stored
+	}
 	if err != nil {
 		return reached{}, fmt.Errorf("ask the post store how far it is: %w", err)
 	}

@@ -60,7 +60,7 @@ func (s composeService) command(t *testing.T) []string {
 func (c composeFile) freshet() []string {
 	var names []string
 	for name, s := range c.Services {
-		if s.Image == "freshet" {
+		if s.Image == "freshet" && slices.Contains(s.Entrypoint, "run") {
 			names = append(names, name)
 		}
 	}
@@ -93,6 +93,8 @@ func TestComposeCommands(t *testing.T) {
 	address := regexp.MustCompile(`[a-z0-9-]+:\d+`)
 	ran := map[config.Role]int{}
 	names := map[string]bool{}
+	key := c.Services["service-key"]
+	_, made := flagsOf(t, append(slices.Clone(key.Entrypoint), key.command(t)...)[1:])
 	for _, name := range c.freshet() {
 		s := c.Services[name]
 		words := append(slices.Clone(s.Entrypoint), s.command(t)...)
@@ -109,8 +111,12 @@ func TestComposeCommands(t *testing.T) {
 		if _, err := fmt.Sscan(value("partitions"), &cfg.Partitions); err != nil {
 			t.Fatal(err)
 		}
+		cfg.Listen, cfg.Auth.KeysFile = value("listen"), value("auth-keys")
 		if err := cfg.Validate(); err != nil {
 			t.Errorf("%s: %v", name, err)
+		}
+		if cfg.Has(config.API) && cfg.Auth.KeysFile != made("auth-keys") {
+			t.Errorf("%s takes the keys of %s, which nobody makes", name, cfg.Auth.KeysFile)
 		}
 		for _, role := range roles {
 			ran[role]++
@@ -186,7 +192,7 @@ func TestComposeRefersToWhatIsThere(t *testing.T) {
 			}
 		}
 	}
-	for image, want := range map[string]int{"apache/kafka": 3, "redis": 7, "cassandra": 2, "haproxy": 1,
+	for image, want := range map[string]int{"apache/kafka": 3, "redis": 7, "cassandra": 1, "haproxy": 1,
 		"prom/prometheus": 1, "grafana/grafana": 1} {
 		if kinds[image] != want {
 			t.Errorf("%d services of %s, want %d", kinds[image], image, want)
@@ -256,7 +262,12 @@ func TestDockerfile(t *testing.T) {
 	if got := list("ENTRYPOINT"); !slices.Equal(got, []string{"/freshet"}) {
 		t.Errorf("ENTRYPOINT %q", got)
 	}
-	flagsOf(t, list("CMD"))
+	_, given := flagsOf(t, list("CMD"))
+	cfg := config.Default()
+	cfg.Listen = given("listen")
+	if err := cfg.Validate(); err != nil {
+		t.Errorf("CMD: %v", err)
+	}
 	health := regexp.MustCompile(`(?s)HEALTHCHECK .*?\n {2}CMD (\[.*?\])`).FindSubmatch(text)
 	if health == nil {
 		t.Fatal("there is no HEALTHCHECK")

@@ -106,7 +106,7 @@ func (a *App) sameCluster(id string) error {
 	file := filepath.Join(a.servers.dir, "kafka.cluster")
 	text, err := os.ReadFile(file) //nolint:gosec // the operator's own directory
 	switch known := strings.TrimSpace(string(text)); {
-	case errors.Is(err, os.ErrNotExist):
+	case errors.Is(err, os.ErrNotExist), err == nil && known == "": // a crash may leave an empty one
 		if err := os.WriteFile(file, []byte(id+"\n"), 0o600); err != nil {
 			return fmt.Errorf("note the Kafka cluster in the data directory: %w", err)
 		}

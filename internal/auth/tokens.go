@@ -114,11 +114,16 @@ func parseSet(from string, data []byte) (*jose.JSONWebKeySet, error) {
 	if len(data) > maxKeySet {
 		return nil, fmt.Errorf("the key set at %s has more than %d bytes", from, maxKeySet)
 	}
-	var all, good jose.JSONWebKeySet
+	var all struct{ Keys []json.RawMessage }
 	if err := json.Unmarshal(data, &all); err != nil {
 		return nil, fmt.Errorf("the key set at %s: %w", from, err)
 	}
-	for _, key := range all.Keys {
+	var good jose.JSONWebKeySet
+	for _, encoded := range all.Keys {
+		var key jose.JSONWebKey
+		if key.UnmarshalJSON(encoded) != nil {
+			continue // of a kind that the library does not know
+		}
 		if key.Valid() && key.IsPublic() && (key.Use == "" || key.Use == "sig") && algorithmOf(&key) != "" {
 			good.Keys = append(good.Keys, key)
 		}

@@ -154,13 +154,17 @@ func queueCompact(ctx context.Context, pipe redis.Pipeliner, zone Zone, op *Comp
 	fields := 0
 	if op.Feeds != nil {
 		fields = 1 + len(op.Feeds)
-		args := make([]any, 0, 2+2*fields)
-		args = append(args, "HSET", feeds, "g", op.Next)
-		for slot, value := range op.Feeds {
-			args = append(args, slotField(slot), value)
-		}
-		pipe.Do(ctx, args...)
+		// What is large comes behind the expiry: the connection may break in between.
+		pipe.HSet(ctx, feeds, "g", op.Next)
 		pipe.PExpire(ctx, feeds, stagedLife)
+		if len(op.Feeds) > 0 {
+			args := make([]any, 0, 2+2*len(op.Feeds))
+			args = append(args, "HSET", feeds)
+			for slot, value := range op.Feeds {
+				args = append(args, slotField(slot), value)
+			}
+			pipe.Do(ctx, args...)
+		}
 	}
 	keys := []string{zone.tokenKey(), zone.feedsKey(op.Block), zone.logKey(op.Block), feeds, log}
 	args := []any{op.Token, op.Generation, len(op.Log), fields}

@@ -68,11 +68,16 @@ func (s *wires) do(ctx context.Context, ops []Op) error {
 	if !stop() && err == nil {
 		err = ctx.Err()
 	}
-	if err != nil {
+	switch {
+	case err != nil:
+		s.closeIdle() // whatever has ended this one has ended them, too
 		return errors.Join(err, w.conn.Close(), ctx.Err())
+	case refused != nil:
+		// The address may lead to another server by now, as after a fail-over.
+		return errors.Join(refused, w.conn.Close())
 	}
 	s.give(w)
-	return refused
+	return nil
 }
 
 func (s *wires) take(ctx context.Context) (*wire, error) {
@@ -137,8 +142,14 @@ func (s *wires) give(w *wire) {
 // close ends the idle connections; those that are used end with what they are used for.
 func (s *wires) close() {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	s.closed = true
+	s.mu.Unlock()
+	s.closeIdle()
+}
+
+func (s *wires) closeIdle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	for _, w := range s.idle {
 		_ = w.conn.Close()
 	}

@@ -63,6 +63,7 @@ type Claim struct {
 	// Post is the id of the post that the request makes: the same for all attempts.
 	Post freshet.PostID
 
+	asked freshet.PostID // the id that this attempt brought
 	store *Store
 	entry *entry
 	owner string // in Redis; empty: Redis does not know of the claim
@@ -78,7 +79,7 @@ func (s *Store) Claim(
 	if e == nil {
 		return nil, answer, err
 	}
-	c := &Claim{Post: e.post, store: s, entry: e}
+	c := &Claim{Post: e.post, store: s, entry: e, asked: post}
 	if s.Conn == nil {
 		return c, nil, nil
 	}
@@ -115,6 +116,7 @@ func (c *Claim) Keep(ctx context.Context, answer []byte) {
 // Release ends the claim without an answer that would do for the next attempt. Unless something may have been done, all
 // is forgotten; otherwise the next attempt makes the same post.
 func (c *Claim) Release(ctx context.Context, maybeDone bool) {
+	maybeDone = maybeDone || c.Post != c.asked // an attempt before this one may have made the post
 	told := c.tell(ctx, &feeds.EndAnswer{Forget: !maybeDone})
 	if told || !maybeDone {
 		c.store.forget(c.entry)

@@ -2,14 +2,14 @@ package posts
 
 import (
 	"context"
-	"errors"
+	"fmt"
 	"sync/atomic"
 
 	"freshet"
 )
 
-// ErrNotOpen is returned by a Late store that has not been opened yet.
-var ErrNotOpen = errors.New("the post store has not been reached yet")
+// ErrNotOpen is returned by a Late store that has not been opened yet. It is a way of being away.
+var ErrNotOpen = fmt.Errorf("%w: it has not been reached yet", freshet.ErrStoreAway)
 
 // Late is a store that is used before it can be reached: until Opened, all it answers is ErrNotOpen. It is safe for
 // concurrent use.
