@@ -169,13 +169,13 @@ func TestSameKeySameAnswer(t *testing.T) {
 func TestSameKeyAtOnce(t *testing.T) {
 	d := deploy(t)
 	here, there, conns, writer := twoProcesses(t, d)
-	for name, cut := range map[string]bool{"with redis": false, "without": true} {
+	for name, cut := range map[string]bool{"redis-there": false, "redis-away": true} {
 		conns[0].cut.Store(cut)
 		before := d.count()
 		writer.asked, writer.held = make(chan struct{}), make(chan struct{})
 		var first sync.WaitGroup
 		first.Go(func() {
-			if a := here.name("ada", hello, name[:4]); a.status != http.StatusCreated {
+			if a := here.name("ada", hello, name); a.status != http.StatusCreated {
 				t.Errorf("%s: the first: %d %s", name, a.status, a.body)
 			}
 		})
@@ -185,7 +185,7 @@ func TestSameKeyAtOnce(t *testing.T) {
 			processes = processes[:1] // others cannot know
 		}
 		for _, p := range processes {
-			busy := p.name("ada", hello, name[:4]).want(http.StatusConflict)
+			busy := p.name("ada", hello, name).want(http.StatusConflict)
 			if busy.header.Get("Retry-After") == "" {
 				t.Error("no Retry-After")
 			}
@@ -200,8 +200,8 @@ func TestSameKeyAtOnce(t *testing.T) {
 			wg.Go(func() {
 				tick := time.NewTicker(5 * time.Millisecond)
 				defer tick.Stop()
-				a := p.name("ada", hello, name[5:])
-				for ; a.status == http.StatusConflict; a = p.name("ada", hello, name[5:]) {
+				a := p.name("ada", hello, name+"-many")
+				for ; a.status == http.StatusConflict; a = p.name("ada", hello, name+"-many") {
 					<-tick.C
 				}
 				if a.status != http.StatusCreated {
