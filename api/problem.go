@@ -140,5 +140,5 @@ func writeProblem(w http.ResponseWriter, p *problem) {
 		h.Set("Retry-After", retrySeconds(p.retryAfter))
 	}
 	w.WriteHeader(p.Status)
-	_, _ = w.Write(data) //nolint:gosec // JSON, said to be so, with nosniff; if the client is gone, nobody is left to tell
+	_, _ = w.Write(data) // the client is gone: nobody is left to tell
 }

@@ -46,7 +46,7 @@ func respondJSON(w http.ResponseWriter, status int, data []byte) {
 	h.Set("Content-Type", mediaJSON)
 	h.Set("Content-Length", strconv.Itoa(len(data)))
 	w.WriteHeader(status)
-	_, _ = w.Write(data) //nolint:gosec // JSON, said to be so, with nosniff; if the client is gone, nobody is left to tell
+	_, _ = w.Write(data) // the client is gone: nobody is left to tell
 }
 
 // respondList answers with a list. next is the value of the cursor of the next page, 0 for none.
