@@ -21,9 +21,36 @@ func init() { onServers = true }
 // deployment is every role as a process of its own, fan-out twice, on real servers.
 type deployment struct {
 	*run
-	kafka, redis, cassandra *servers.Server
-	dir                     string
-	clients                 []*client
+	backends
+	dir     string
+	clients []*client
+}
+
+// backends are the real servers of a test.
+type backends struct{ kafka, redis, cassandra *servers.Server }
+
+// startServers starts all three, which end with the test.
+func startServers(t *testing.T, o servers.Options) (b backends) {
+	t.Helper()
+	g, ctx := errgroup.WithContext(t.Context())
+	g.Go(func() (err error) { b.kafka, err = servers.Kafka(ctx, o); return err })
+	g.Go(func() (err error) { b.redis, err = servers.Redis(ctx, o); return err })
+	g.Go(func() (err error) { b.cassandra, err = servers.Cassandra(ctx, o); return err })
+	err := g.Wait()
+	t.Cleanup(func() {
+		for _, s := range []*servers.Server{b.kafka, b.redis, b.cassandra} {
+			if s == nil {
+				continue
+			}
+			if err := s.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 const (
@@ -40,27 +67,7 @@ func deploy(t *testing.T, brokers int) *deployment {
 	t.Helper()
 	begun := time.Now()
 	d := &deployment{run: newRun(t), dir: t.TempDir()}
-	g, ctx := errgroup.WithContext(t.Context())
-	g.Go(func() (err error) {
-		d.kafka, err = servers.Kafka(ctx, servers.Options{Brokers: brokers})
-		return err
-	})
-	g.Go(func() (err error) { d.redis, err = servers.Redis(ctx, servers.Options{}); return err })
-	g.Go(func() (err error) { d.cassandra, err = servers.Cassandra(ctx, servers.Options{}); return err })
-	err := g.Wait()
-	t.Cleanup(func() {
-		for _, s := range []*servers.Server{d.kafka, d.redis, d.cassandra} {
-			if s == nil {
-				continue
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d.backends = startServers(t, servers.Options{Brokers: brokers})
 	for _, role := range []string{"directory", "following", "fanout", "fanout", "archive"} {
 		d.others = append(d.others, d.role(freePort(t), role))
 	}

@@ -14,8 +14,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"freshet/internal/access/accesstest"
 	"freshet/internal/admin"
 	"freshet/internal/servers"
@@ -23,11 +21,11 @@ import (
 
 // secured is Kafka, Redis and Cassandra that want TLS and a password, and what freshet needs to reach them.
 type secured struct {
-	t                       *testing.T
-	kafka, redis, cassandra *servers.Server
-	ca, strangers           string // files
-	password, wrong         string // files
-	flags                   map[string]string
+	backends
+	t               *testing.T
+	ca, strangers   string // files
+	password, wrong string // files
+	flags           map[string]string
 }
 
 func deploySecured(t *testing.T) *secured {
@@ -47,25 +45,8 @@ func deploySecured(t *testing.T) *secured {
 	o := servers.Options{QuickSchema: true, Secure: &servers.Secure{
 		Keystore: files.Both, Cert: files.Cert, Key: files.Key, CA: authority.CA, User: user, Password: password,
 	}}
-	var g errgroup.Group
-	g.Go(func() (err error) { d.kafka, err = servers.Kafka(t.Context(), o); return err })
-	g.Go(func() (err error) { d.redis, err = servers.Redis(t.Context(), o); return err })
-	g.Go(func() (err error) { d.cassandra, err = servers.Cassandra(t.Context(), o); return err })
 	begun := time.Now()
-	err := g.Wait()
-	t.Cleanup(func() {
-		for _, s := range []*servers.Server{d.kafka, d.redis, d.cassandra} {
-			if s == nil {
-				continue
-			}
-			if err := s.Close(); err != nil {
-				t.Error(err)
-			}
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	d.backends = startServers(t, o)
 	t.Logf("servers after %s", since(begun))
 	d.flags = map[string]string{
 		"kafka": d.kafka.Addrs()[0], "redis": d.redis.Addrs()[0], "cassandra": d.cassandra.Addrs()[0],

@@ -71,7 +71,8 @@ func TestBatchAllocatesNothingForAnEntry(t *testing.T) {
 		fill()
 		return testing.AllocsPerRun(10, fill)
 	}
-	if few, many := allocations(100), allocations(1000); many > few+1 {
+	// One for each entry would be 9,000 more; what other goroutines allocate meanwhile is counted too.
+	if few, many := allocations(100), allocations(1000); many > few+90 {
 		t.Errorf("%.1f allocations for 1,000 entries, %.1f for 10,000", few, many)
 	}
 }

@@ -11,36 +11,50 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// bodyReads are the ops, sorted by zone, if all of them read bodies; else nil.
-func (r *Redis) bodyReads(ops []Op) []*ReadBody {
-	reads := make([]*ReadBody, len(ops))
+// sameKind are the ops, sorted by zone, if all of them are of one kind and such as they should be; else nil.
+func sameKind[T Op](layout Layout, ops []Op, such func(T) bool) []T {
+	same := make([]T, len(ops))
 	for i, op := range ops {
-		read, ok := op.(*ReadBody)
-		if !ok {
+		one, ok := op.(T)
+		if !ok || !such(one) {
 			return nil
 		}
-		reads[i] = read
+		same[i] = one
 	}
-	slices.SortStableFunc(reads, func(a, b *ReadBody) int {
-		return int(r.layout.OfPost(a.Post)) - int(r.layout.OfPost(b.Post))
-	})
-	return reads
+	slices.SortStableFunc(same, func(a, b T) int { return int(a.InZone(layout)) - int(b.InZone(layout)) })
+	return same
 }
 
-// queueBodies reads bodies that are sorted by zone: those of a zone with one MGET, which reads the token with them, and
-// the state of a zone once.
-func (r *Redis) queueBodies(ctx context.Context, pipe redis.Pipeliner, reads []*ReadBody) (answers []func() error) {
-	for len(reads) > 0 {
-		zone, n := r.layout.OfPost(reads[0].Post), 1
-		for n < len(reads) && r.layout.OfPost(reads[n].Post) == zone {
+// eachZone queues ops that are sorted by zone: those of a zone that go together at once.
+func eachZone[T Op](
+	layout Layout, ops []T, together func(a, b T) bool, queue func(zone Zone, ops []T) func() error,
+) (answers []func() error) {
+	for len(ops) > 0 {
+		zone, n := ops[0].InZone(layout), 1
+		for n < len(ops) && ops[n].InZone(layout) == zone && together(ops[0], ops[n]) {
 			n++
 		}
-		answers = append(answers, queueZoneBodies(ctx, pipe, zone, reads[:n]))
-		reads = reads[n:]
+		answers = append(answers, queue(zone, ops[:n]))
+		ops = ops[n:]
 	}
 	return answers
 }
 
+// queueBodies queues operations of which all read bodies, or all write bodies where nothing is: what is in a zone is
+// read, or written under one token, at once. It is nil for any others.
+func (r *Redis) queueBodies(ctx context.Context, pipe redis.Pipeliner, ops []Op) []func() error {
+	if reads := sameKind(r.layout, ops, func(*ReadBody) bool { return true }); reads != nil {
+		return eachZone(r.layout, reads, func(_, _ *ReadBody) bool { return true },
+			func(zone Zone, reads []*ReadBody) func() error { return queueZoneBodies(ctx, pipe, zone, reads) })
+	}
+	if writes := sameKind(r.layout, ops, func(w *PutBody) bool { return !w.Replace }); writes != nil {
+		return eachZone(r.layout, writes, func(a, b *PutBody) bool { return a.Token == b.Token },
+			func(zone Zone, writes []*PutBody) func() error { return queuePutBodies(ctx, pipe, zone, writes) })
+	}
+	return nil
+}
+
+// queueZoneBodies reads bodies of a zone with one MGET, which reads the token with them, and the zone's state once.
 func queueZoneBodies(ctx context.Context, pipe redis.Pipeliner, zone Zone, reads []*ReadBody) func() error {
 	keys := make([]string, len(reads), len(reads)+1)
 	for i, read := range reads {
@@ -96,35 +110,7 @@ func (o *ReadBody) decode(value string) {
 	}
 }
 
-// bodyWrites are the ops, sorted by zone, if all of them are PutBodies that may write where nothing is; else nil.
-func (r *Redis) bodyWrites(ops []Op) []*PutBody {
-	writes := make([]*PutBody, len(ops))
-	for i, op := range ops {
-		write, ok := op.(*PutBody)
-		if !ok || write.Replace {
-			return nil
-		}
-		writes[i] = write
-	}
-	slices.SortStableFunc(writes, func(a, b *PutBody) int {
-		return int(r.layout.OfPost(a.Post)) - int(r.layout.OfPost(b.Post))
-	})
-	return writes
-}
-
-// queueWrites writes bodies that are sorted by zone: those of a zone, under the same token, by one script.
-func (r *Redis) queueWrites(ctx context.Context, pipe redis.Pipeliner, writes []*PutBody) (answers []func() error) {
-	for len(writes) > 0 {
-		zone, n := r.layout.OfPost(writes[0].Post), 1
-		for n < len(writes) && r.layout.OfPost(writes[n].Post) == zone && writes[n].Token == writes[0].Token {
-			n++
-		}
-		answers = append(answers, queuePutBodies(ctx, pipe, zone, writes[:n]))
-		writes = writes[n:]
-	}
-	return answers
-}
-
+// queuePutBodies writes bodies of a zone, under the same token, by one script.
 func queuePutBodies(ctx context.Context, pipe redis.Pipeliner, zone Zone, writes []*PutBody) func() error {
 	keys := append(make([]string, 0, 1+len(writes)), zone.tokenKey())
 	args := append(make([]any, 0, 2+2*len(writes)), writes[0].Token, int(BodyLife.Seconds()))

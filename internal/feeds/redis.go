@@ -172,12 +172,8 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 
 func (r *Redis) pipeline(ctx context.Context, ops []Op) error {
 	pipe := r.client.Pipeline()
-	var answers []func() error
-	if reads := r.bodyReads(ops); reads != nil {
-		answers = r.queueBodies(ctx, pipe, reads)
-	} else if writes := r.bodyWrites(ops); writes != nil {
-		answers = r.queueWrites(ctx, pipe, writes)
-	} else {
+	answers := r.queueBodies(ctx, pipe, ops)
+	if answers == nil {
 		for _, op := range ops {
 			answers = append(answers, r.queue(ctx, pipe, op))
 		}

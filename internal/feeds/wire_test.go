@@ -44,7 +44,8 @@ func TestWireAllocatesNothingForACommand(t *testing.T) {
 	}
 	few, once := allocations(200)
 	many, often := allocations(10_000)
-	if many < 10*few || often > once+1 {
+	// One for each command would be 8,000 more; what other goroutines allocate meanwhile is counted too.
+	if many < 10*few || often > once+float64(many)/50 {
 		t.Errorf("%.0f allocations for %d commands, %.0f for %d", once, few, often, many)
 	}
 }
