@@ -13,20 +13,18 @@ type Delivery struct {
 	Followers []freshet.Number
 	// Body, when not nil, is the body to write before anything else: only for posts that the post store may lack.
 	Body *PutBody
+	// Large says that this is one of many pages of followers: other deliveries need not wait for all of them.
+	Large bool
 }
 
-// Batch collects deliveries for one flush. The order of its operations depends on nothing but the order of Add, so that
-// a simulation can repeat it.
+// Batch is what one flush writes. The order of its operations depends on nothing but the order of Add, so that a
+// simulation can repeat it.
 //
 // An entry costs no allocation: it is noted as it comes, 16 bytes behind the one before, and the flush sorts what has
 // come by block. Looking the block up for each entry would cost ten times as much, because of the caches it misses.
 type Batch struct {
-	bodies     []*PutBody
-	tombstones []*PutTombstone
-	outboxes   []*AppendOutbox
-	outboxOf   map[freshet.Number]*AppendOutbox
-	entries    []entry
-	bytes      int
+	heads
+	entries []entry
 
 	sorted []entry // as long as entries, for the sort
 	values []byte  // the entries as Redis gets them
@@ -42,48 +40,33 @@ type entry struct {
 }
 
 // NewBatch makes an empty batch.
-func NewBatch() *Batch {
-	return &Batch{outboxOf: map[freshet.Number]*AppendOutbox{}}
-}
+func NewBatch() *Batch { return &Batch{heads: newHeads()} }
 
 // Reset empties a batch whose flush is over, to be filled again. What a flush has answered must not be used any more.
 func (b *Batch) Reset() {
-	clear(b.bodies)
-	clear(b.tombstones)
-	clear(b.outboxes)
-	clear(b.outboxOf)
-	b.bodies, b.tombstones, b.outboxes = b.bodies[:0], b.tombstones[:0], b.outboxes[:0]
-	b.entries, b.bytes, b.ready = b.entries[:0], 0, false
+	b.heads.reset()
+	b.entries, b.ready = b.entries[:0], false
 }
 
 // Add takes a delivery in. It keeps nothing of d.Followers.
 func (b *Batch) Add(d Delivery) {
-	if d.Kind == freshet.PostDeleted {
-		b.tombstones = append(b.tombstones, &PutTombstone{Post: d.Post})
-		b.bytes += idSize
-		return
-	}
-	if d.Body != nil {
-		body := *d.Body
-		b.bodies = append(b.bodies, &body)
-		b.bytes += len(body.Body)
-	}
+	b.heads.add(&d)
 	if d.Kind != freshet.PostCreated {
 		return
 	}
-	outbox := b.outboxOf[d.Author]
-	if outbox == nil {
-		outbox = &AppendOutbox{Author: d.Author}
-		b.outboxOf[d.Author] = outbox
-		b.outboxes = append(b.outboxes, outbox)
-	}
-	outbox.IDs = AppendID(outbox.IDs, d.Post)
 	b.grow(len(d.Followers))
 	for _, follower := range d.Followers {
 		b.entries = append(b.entries, entry{follower, d.Post})
 	}
 	b.ready = false
-	b.bytes += idSize + entrySize*len(d.Followers)
+}
+
+// take moves entries to the end of the batch, out of a list that is empty then.
+func (b *Batch) take(entries *[]entry) {
+	b.grow(len(*entries))
+	b.entries = append(b.entries, *entries...)
+	*entries = (*entries)[:0]
+	b.ready = false
 }
 
 // grow makes room for more entries, fourfold: each time all that are there move, into memory that was never touched.
@@ -94,28 +77,10 @@ func (b *Batch) grow(more int) {
 }
 
 // Empty says that there is nothing to write.
-func (b *Batch) Empty() bool { return b.bytes == 0 }
+func (b *Batch) Empty() bool { return b.heads.size == 0 && len(b.entries) == 0 }
 
 // Entries is how many feed entries the batch holds.
 func (b *Batch) Entries() int { return len(b.entries) }
-
-// Bytes is how much the batch will write, about.
-func (b *Batch) Bytes() int { return b.bytes }
-
-// first is what must be in Redis before any feed names the posts: bodies, tombstones, outboxes.
-func (b *Batch) first() []Op {
-	ops := make([]Op, 0, len(b.bodies)+len(b.tombstones)+len(b.outboxes))
-	for _, op := range b.bodies {
-		ops = append(ops, op)
-	}
-	for _, op := range b.tombstones {
-		ops = append(ops, op)
-	}
-	for _, op := range b.outboxes {
-		ops = append(ops, op)
-	}
-	return ops
-}
 
 // second is the feed entries: those of a block together, in the order of Add.
 func (b *Batch) second() []Op {

@@ -30,11 +30,12 @@
 //	ops.go         the operations on Redis
 //	redis.go       carried out: connecting     commands.go    by go-redis, with scripts/*.lua
 //	gather.go      small ones together         wire.go        a flush, by a connection of its own
+//	backlog.go     what waits, and its turn    heads.go       of what waits, that which is written first
 //	batch.go       what a flush writes         flusher.go     writing it, and noticing what Redis loses
 //	recovery.go    what was lost, and how far to go back
 //	compaction.go  logs into feeds             outbox.go      an author's newest posts
 //	writer.go      the writer of a process     waiters.go     who waits for it
-//	flush.go       one batch is flushed while the other fills
+//	flush.go       its flushes, one after another
 //	mend.go        until Redis can be written again
 //	note.go        watermarks                  upkeep.go      compaction and trimming beside it
 package feeds

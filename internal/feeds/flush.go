@@ -6,58 +6,67 @@ import (
 	"time"
 )
 
-// flush swaps the batches and writes the full one, however long that takes.
+// flush writes what is next, however long that takes.
 func (w *Writer) flush(ctx context.Context) {
-	p := w.swap()
+	w.take()
 	pause := newPause()
 	for {
-		flushed, err := w.flusher.Flush(ctx, p.batch)
+		flushed, err := w.flusher.Flush(ctx, w.batch)
 		if err == nil {
-			w.finish(ctx, p, flushed)
+			w.finish(ctx, flushed)
 			return
 		}
 		w.fail(err)
-		if !w.mend(ctx, p, pause) {
-			p.waiters.Done(ErrStopped)
+		if !w.mend(ctx, pause) {
+			w.giveUp(ErrStopped)
 			return
 		}
 	}
 }
 
-// flushOnce is for the end: nobody is there to recover for.
-func (w *Writer) flushOnce(ctx context.Context) {
+// flushRest is for the end: nobody is there to recover for.
+func (w *Writer) flushRest(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, time.Second)
 	defer cancel()
 	w.mu.Lock()
 	w.closed = true
 	w.mu.Unlock()
-	p := w.swap()
-	flushed, err := w.flusher.Flush(ctx, p.batch)
-	if err == nil {
-		w.finish(ctx, p, flushed)
-		return
+	for !w.empty() {
+		w.take()
+		flushed, err := w.flusher.Flush(ctx, w.batch)
+		if err != nil {
+			w.giveUp(fmt.Errorf("%w: %w", ErrStopped, err))
+			return
+		}
+		w.finish(ctx, flushed)
 	}
-	p.waiters.Done(fmt.Errorf("%w: %w", ErrStopped, err))
 }
 
-func (w *Writer) swap() *pending {
+func (w *Writer) empty() bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	p := w.filling
-	if w.filling, w.spare = w.spare, nil; w.filling == nil { // the last flush was given up
-		w.filling = &pending{batch: NewBatch()}
-	}
+	return w.backlog.Empty()
+}
+
+func (w *Writer) take() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.batch.Reset()
+	w.backlog.Take(w.batch)
 	w.busy = true
 	close(w.room)
 	w.room = make(chan struct{})
-	return p
 }
 
-func (w *Writer) finish(ctx context.Context, p *pending, flushed Flushed) {
+func (w *Writer) finish(ctx context.Context, flushed Flushed) {
 	w.mu.Lock()
 	w.busy, w.failure = false, nil
+	waiters, more := w.backlog.Flushed(), !w.backlog.Empty()
 	w.mu.Unlock()
-	p.waiters.Done(nil)
+	waiters.Done(nil)
+	if more {
+		w.wake()
+	}
 	for i := range flushed.Logs {
 		if log := &flushed.Logs[i]; log.Length > int64(w.cfg.LogLimit) {
 			w.enqueue(ctx, log.Block, log.Length > int64(w.cfg.LogLimit*longest))
@@ -68,8 +77,13 @@ func (w *Writer) finish(ctx context.Context, p *pending, flushed Flushed) {
 			w.enqueue(ctx, outbox.Author, false)
 		}
 	}
-	p.batch.Reset()
+}
+
+// giveUp tells everybody that what they wait for may not be in Redis.
+func (w *Writer) giveUp(err error) {
 	w.mu.Lock()
-	w.spare = p
+	w.busy = false
+	waiters := w.backlog.All()
 	w.mu.Unlock()
+	waiters.Done(err)
 }

@@ -21,7 +21,7 @@ func (w *Writer) fail(err error) {
 
 // mend pauses and recovers, until it works or ctx ends, and then answers false. Sessions that end meanwhile are not
 // kept waiting: what they do not commit comes again.
-func (w *Writer) mend(ctx context.Context, p *pending, pause *backoff.ExponentialBackOff) bool {
+func (w *Writer) mend(ctx context.Context, pause *backoff.ExponentialBackOff) bool {
 	for {
 		at, err := w.cfg.Inputs.At(ctx)
 		if err == nil {
@@ -30,7 +30,7 @@ func (w *Writer) mend(ctx context.Context, p *pending, pause *backoff.Exponentia
 			}
 		}
 		w.fail(err)
-		w.dismiss(p)
+		w.dismiss()
 		timer := time.NewTimer(pause.NextBackOff())
 		select {
 		case <-ctx.Done():
@@ -45,16 +45,11 @@ func (w *Writer) mend(ctx context.Context, p *pending, pause *backoff.Exponentia
 }
 
 // dismiss lets go of those who wait for a session that has ended.
-func (w *Writer) dismiss(p *pending) {
+func (w *Writer) dismiss() {
 	w.mu.Lock()
-	ended := []*Waiters{w.filling.waiters.Ended()}
-	if p != nil {
-		ended = append(ended, p.waiters.Ended())
-	}
+	ended := w.backlog.Ended()
 	w.mu.Unlock()
-	for _, waiters := range ended {
-		waiters.Done(ErrStopped)
-	}
+	ended.Done(ErrStopped)
 }
 
 // serve answers a session that is about to begin. It tries until Redis answers or the session is over.
@@ -67,7 +62,7 @@ func (w *Writer) serve(ctx context.Context, r recoverRequest) {
 			return
 		}
 		w.fail(err)
-		w.dismiss(nil)
+		w.dismiss()
 		timer := time.NewTimer(pause.NextBackOff())
 		select {
 		case <-timer.C:

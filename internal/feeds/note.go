@@ -15,7 +15,7 @@ func (w *Writer) note(ctx context.Context) {
 	switch {
 	case err != nil:
 		w.fail(err)
-		w.mend(ctx, nil, newPause())
+		w.mend(ctx, newPause())
 	case noted && len(marks) > 0:
 		w.noted = offsets
 		w.cfg.Inputs.Release(session, offsets)

@@ -23,8 +23,18 @@ func (w *Waiters) Done(err error) {
 	for _, waiter := range w.waiting {
 		waiter.done(err)
 	}
+	w.clear()
+}
+
+func (w *Waiters) clear() {
 	clear(w.waiting)
 	w.waiting = w.waiting[:0]
+}
+
+// moveTo has others hold them instead.
+func (w *Waiters) moveTo(others *Waiters) {
+	others.waiting = append(others.waiting, w.waiting...)
+	w.clear()
 }
 
 // Ended takes out those whose sessions have ended: what such a session did not commit comes again.

@@ -36,8 +36,8 @@ type WriterConfig struct {
 	Layout Layout
 	Inputs Inputs
 	Logger *slog.Logger
-	// MaxEntries and MaxBytes bound what waits for the next flush; past them Add waits. An entry takes up to 64 bytes
-	// here: there are two batches, and each is sorted into another place.
+	// MaxEntries and MaxBytes bound what waits to be flushed; past them Add waits. An entry takes 16 bytes here, and what
+	// is flushed at once some 50.
 	MaxEntries, MaxBytes int
 	// LogLimit is the length in bytes from which on a block's log is merged into its feeds.
 	LogLimit int
@@ -60,8 +60,8 @@ const (
 	DefaultColdAfter  = 14
 )
 
-// Writer brings deliveries into Redis, for all partitions of a process. One batch fills while the other is flushed, so
-// a flush takes whatever came in during the one before: milliseconds' worth when idle, much when there is a backlog.
+// Writer brings deliveries into Redis, for all partitions of a process. What comes during a flush waits in a Backlog,
+// so the next takes milliseconds' worth when idle, and much at once when there is much.
 //
 // When Redis fails it tries again, with growing pauses, for ever; nothing is skipped. Add, Barrier, Recover and Err may
 // be called from any goroutine; Run is called once.
@@ -70,13 +70,13 @@ type Writer struct {
 	flusher *Flusher
 
 	mu      sync.Mutex
-	filling *pending
-	spare   *pending      // empty, or nil while it is flushed
-	room    chan struct{} // closed when filling is swapped
+	backlog *Backlog
+	room    chan struct{} // closed when a flush has taken something
 	busy    bool          // a flush is under way
 	closed  bool          // the last flush has begun
 	failure error         // why Redis cannot be written, nil if it can
 
+	batch    *Batch        // what is flushed; of the loop
 	more     chan struct{} // there is something to flush
 	recovers chan recoverRequest
 	stopped  chan struct{}
@@ -86,11 +86,6 @@ type Writer struct {
 
 	noted   map[Input]int64 // of the last Note under the present tokens
 	session uint64          // of the last positions seen
-}
-
-type pending struct {
-	batch   *Batch
-	waiters Waiters
 }
 
 type recoverRequest struct {
@@ -122,8 +117,8 @@ func NewWriter(cfg WriterConfig) *Writer {
 	return &Writer{
 		cfg:      cfg,
 		flusher:  NewFlusher(cfg.Conn, cfg.Layout, randomName(), randomName),
-		filling:  &pending{batch: NewBatch()},
-		spare:    &pending{batch: NewBatch()},
+		backlog:  NewBacklog(cfg.Layout, 0, 0),
+		batch:    NewBatch(),
 		room:     make(chan struct{}),
 		more:     make(chan struct{}, 1),
 		recovers: make(chan recoverRequest),
@@ -155,8 +150,8 @@ func (w *Writer) Err() error {
 	return w.failure
 }
 
-// Add takes a delivery, and calls done once: with nil when it and everything that was added before is in Redis; with an
-// error when ctx, that of the session, ended before, or the writer has stopped. It waits while too much is waiting.
+// Add takes a delivery, and calls done once: with nil when it is in Redis; with an error when ctx, that of the session,
+// ended before, or the writer has stopped. It waits while too much is waiting.
 func (w *Writer) Add(ctx context.Context, d Delivery, done func(error)) {
 	for {
 		w.mu.Lock()
@@ -165,16 +160,12 @@ func (w *Writer) Add(ctx context.Context, d Delivery, done func(error)) {
 			done(ErrStopped)
 			return
 		}
-		batch := w.filling.batch
-		if batch.Entries() < w.cfg.MaxEntries && batch.Bytes() < w.cfg.MaxBytes {
-			batch.Add(d)
-			w.filling.waiters.Add(ctx, done)
+		if w.backlog.Entries() < w.cfg.MaxEntries && w.backlog.Bytes() < w.cfg.MaxBytes {
+			w.backlog.Add(ctx, d, done)
 			w.mu.Unlock()
 			w.wake()
 			return
 		}
-		// Nothing is added to it any more, so it may as well be sorted while the one before is in Redis.
-		batch.group()
 		room := w.room
 		w.mu.Unlock()
 		select {
@@ -189,12 +180,12 @@ func (w *Writer) Add(ctx context.Context, d Delivery, done func(error)) {
 	}
 }
 
-// Barrier calls done as Add does, for everything that was added before.
+// Barrier calls done as Add does, when everything that was added before is in Redis.
 func (w *Writer) Barrier(ctx context.Context, done func(error)) {
 	w.mu.Lock()
-	idle, closed := !w.busy && w.filling.batch.Empty(), w.closed
+	idle, closed := !w.busy && w.backlog.Empty(), w.closed
 	if !idle && !closed {
-		w.filling.waiters.Add(ctx, done)
+		w.backlog.Barrier(ctx, done)
 	}
 	w.mu.Unlock()
 	switch {
@@ -243,7 +234,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	close(w.stopped)
 	cancel()
 	_ = g.Wait() // compactors have no errors
-	w.flushOnce(context.WithoutCancel(ctx))
+	w.flushRest(context.WithoutCancel(ctx))
 	return nil
 }
 

@@ -1,7 +1,7 @@
 // Package sim runs a whole deployment in one goroutine, from a seed, breaks it in every way that it is meant to
 // survive, and compares what readers are shown with the definition of a feed.
 //
-// What it runs is the project's own code: the rules of following and fanout, feeds.Batch and feeds.Flusher,
+// What it runs is the project's own code: the rules of following and fanout, feeds.Backlog and feeds.Flusher,
 // compaction and outboxes, views.Feeds, kafka.Tracker, freshet.Minter. What it models is what these stand on:
 // topics and their partitions, consumer groups and their generations, tables with their changelogs and disks, Redis
 // as several nodes of which each keeps the history of its writes, the post store, clocks. Code that waits runs

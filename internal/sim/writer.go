@@ -8,28 +8,24 @@ import (
 	"freshet/internal/feeds"
 )
 
-// writer is what stands around feeds.Flusher on a fan-out host: two batches, sessions, watermarks.
+// writer is what stands around feeds.Backlog and feeds.Flusher on a fan-out host: sessions, watermarks.
 type writer struct {
 	h       *host
 	conn    *conn
 	flusher *feeds.Flusher
-	filling *pending
-	full    *pending // being flushed, or to be flushed again
+	backlog *feeds.Backlog
+	batch   *feeds.Batch
+	taken   bool // batch is being flushed, or to be flushed again
 	suspect bool
 	noteAt  time.Time
 	stored  []int64 // by partition of posts: how far the archive was when last asked
 }
 
-type pending struct {
-	batch *feeds.Batch
-	done  []func()
-}
-
-func newPending() *pending { return &pending{batch: feeds.NewBatch()} }
-
 func newWriter(h *host) {
 	w := h.w
-	wr := &writer{h: h, filling: newPending(), stored: make([]int64, w.partitions)}
+	// So few at once that the ring has work of its own in a world of some accounts.
+	backlog := feeds.NewBacklog(w.layout, 1+w.rng.IntN(3), 1+w.rng.IntN(3))
+	wr := &writer{h: h, backlog: backlog, batch: feeds.NewBatch(), stored: make([]int64, w.partitions)}
 	wr.conn = &conn{c: w.redis, p: h.proc, below: map[freshet.PostID]bool{}}
 	wr.flusher = feeds.NewFlusher(wr.conn, w.layout, w.fresh("w"), func() string { return w.fresh("t") })
 	h.writer = wr
@@ -38,14 +34,13 @@ func newWriter(h *host) {
 }
 
 func (wr *writer) add(d feeds.Delivery, done func()) {
-	wr.filling.batch.Add(d)
-	wr.filling.done = append(wr.filling.done, done)
+	wr.backlog.Add(background, d, func(error) { done() })
 }
 
-func (wr *writer) barrier(done func()) { wr.filling.done = append(wr.filling.done, done) }
+func (wr *writer) barrier(done func()) { wr.backlog.Barrier(background, func(error) { done() }) }
 
 func (wr *writer) idle() bool {
-	return wr.full == nil && len(wr.filling.done) == 0 && !wr.suspect && wr.h.sess != nil && wr.h.sess.ready
+	return !wr.taken && wr.backlog.Empty() && !wr.suspect && wr.h.sess != nil && wr.h.sess.ready
 }
 
 func (wr *writer) run(c *coro) {
@@ -57,14 +52,14 @@ func (wr *writer) run(c *coro) {
 			wr.open(c, s)
 		case wr.suspect:
 			wr.recover(c)
-		case wr.full != nil || len(wr.filling.done) > 0:
+		case wr.taken || !wr.backlog.Empty():
 			wr.flush()
 		case s != nil && s.ready && !s.over && !w.now.Before(wr.noteAt):
 			wr.note(s)
 		default:
 			c.until(func() bool {
 				s := h.sess
-				return s != nil && !s.over && !s.ready || len(wr.filling.done) > 0 ||
+				return s != nil && !s.over && !s.ready || !wr.backlog.Empty() ||
 					s != nil && s.ready && !s.over && !w.now.Before(wr.noteAt)
 			})
 		}
@@ -76,29 +71,31 @@ func (wr *writer) run(c *coro) {
 
 func (wr *writer) flush() {
 	w := wr.h.w
-	if wr.full == nil {
-		wr.full, wr.filling = wr.filling, newPending()
+	if !wr.taken {
+		wr.batch.Reset()
+		wr.backlog.Take(wr.batch)
+		wr.taken = true
 	}
 	s := wr.h.sess
 	if w.mutated("watermark before the data") && s != nil && s.ready && !s.over && (w.scene != nil || w.chance(3)) {
 		wr.note(s)
 	}
-	if !wr.full.batch.Empty() {
+	if !wr.batch.Empty() {
 		if wr.h.zombieTo > 0 {
 			w.count("writer: a zombie flushes")
 		}
-		if _, err := wr.flusher.Flush(background, wr.full.batch); err != nil {
+		if _, err := wr.flusher.Flush(background, wr.batch); err != nil {
 			w.count("writer: a flush fails")
 			w.tracef("%s: %v !", wr.h.name, err)
 			wr.suspect = true
 			return
 		}
 	}
-	done := wr.full.done
-	wr.full = nil
-	for _, f := range done {
-		f()
+	wr.taken = false
+	if !wr.backlog.Empty() {
+		w.count("writer: a flush of a part")
 	}
+	wr.backlog.Flushed().Done(nil)
 }
 
 // positions are what Recover has to know, of the partitions of a session.

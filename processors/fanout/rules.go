@@ -72,6 +72,7 @@ func (t Tree) OnLoop(n *Node, m LoopMessage) (*Node, Outcome) {
 	out := Outcome{Effects: effects}
 	if m.Kind == LoopDeliver {
 		out.deliver(m.To.Author, m.Post)
+		out.Delivery.Large = true
 	}
 	return n, out
 }
