@@ -19,7 +19,7 @@ type given struct {
 	done     bool
 }
 
-// Whatever comes in whatever order: every entry is flushed once, behind its head and within a round; who waits is told
+// Whatever comes in whatever order: every entry is flushed once, behind its head, within a round; who waits is told
 // when what it waits for is flushed, not before and not later; and small deliveries go with the next flush, however much
 // waits.
 func TestBacklog(t *testing.T) {
