@@ -147,8 +147,8 @@ func TestEditOfAPostInRedis(t *testing.T) {
 		t.Errorf("redis has %q, deleted %v, of what was refused", text, read.Deleted)
 	}
 
-	if _, found, err := s.Delete(t.Context(), 100, anybody); err != nil || !found {
-		t.Fatalf("delete: found %v: %v", found, err)
+	if at, found, err := s.Delete(t.Context(), 100, anybody); err != nil || !found || at.Topic == "" {
+		t.Fatalf("delete: at %s in the log, found %v: %v", at, found, err)
 	}
 	for _, id := range []freshet.PostID{100, 101} { // deleted, unknown
 		if _, at, found, err := s.Edit(t.Context(), id, "x", anybody); err != nil || found || at.Topic != "" {
