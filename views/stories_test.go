@@ -196,6 +196,16 @@ func (l leaving) ByAuthor(
 
 func (s *stage) feed() views.Page {
 	s.Helper()
+	return s.feedBefore(0)
+}
+
+// feedBefore is the page of what lies below a post.
+func (s *stage) feedBefore(n int) views.Page {
+	s.Helper()
+	before := freshet.PostID(0)
+	if n > 0 {
+		before = s.id(n)
+	}
 	f := &views.Feeds{
 		Conn: s, Layout: s.layout, Store: leaving{s.store, s}, Rows: s, Accounts: s,
 		Partitions: 1, ProduceTimeout: time.Second,
@@ -203,7 +213,7 @@ func (s *stage) feed() views.Page {
 		Now: func() time.Time { return s.now }, Pause: func(context.Context, time.Duration) {},
 		Random: func() uint64 { s.random++; return s.random },
 	}
-	page, err := f.Feed(s.Context(), reader, 0, 20)
+	page, err := f.Feed(s.Context(), reader, before, 20)
 	if err != nil {
 		s.Fatal(err)
 	}
@@ -510,4 +520,30 @@ func TestOutboxesOfPulledAuthorsAreKeptForASecond(t *testing.T) {
 	s.mustDeliver(2)
 	s.mustDeliver(3)
 	s.want(s.feed(), true, 3, 2, 1) // what a zone that is not well says is not kept
+}
+
+// A feed that is full is whole down to its lowest post only. One that comes late and lies below, as those of a replay
+// do, is not shown from there: what lies between would be missing.
+func TestStoryAPostBelowTheFloor(t *testing.T) {
+	s := newStage(t)
+	s.rows[reader] = follows(1, true, 1)
+	most := s.layout.FeedLength + 10
+	s.feed() // warm
+	for n := 1; n <= most; n++ {
+		s.mustDeliver(n, reader)
+		created := freshet.PostEvent{Kind: freshet.PostCreated, Post: freshet.Post{ID: s.id(n), Author: author, Text: "post"}}
+		if err := s.store.Apply(t.Context(), []posts.Event{{PostEvent: created, Offset: int64(n)}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.archived()
+	if _, err := s.layout.CompactBlock(t.Context(), s, reader.Block(), 0, "g"); err != nil {
+		t.Fatal(err)
+	}
+	s.mustDeliver(3, reader)
+	var numbers []int
+	for n := 13; n > 0; n-- {
+		numbers = append(numbers, n)
+	}
+	s.want(s.feedBefore(14), true, numbers...)
 }
