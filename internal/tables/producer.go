@@ -2,7 +2,6 @@ package tables
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -105,8 +104,7 @@ func (p *producer) later(emit func()) {
 // send writes a record with the owner's epoch, and sees to its acknowledgement.
 func (s *storage) send(own *ownership, key string, value []byte, headers goka.Headers) *goka.Promise {
 	promise, finish := goka.NewPromiseWithFinisher()
-	epoch := goka.Headers{EpochHeader: binary.BigEndian.AppendUint64(nil, uint64(own.epoch))}
-	own.producer.emit(s.place.topic, key, value, headers.Merged(epoch)).ThenWithMessage(
+	own.producer.emit(s.place.topic, key, value, headers.Merged(own.header())).ThenWithMessage(
 		func(msg *sarama.ProducerMessage, err error) {
 			if err != nil || msg == nil {
 				s.giveUp(err)
