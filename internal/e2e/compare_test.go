@@ -244,30 +244,6 @@ func (r *run) whole(list string, limit func() int, deadline time.Time) []item {
 	}
 }
 
-type counts struct{ Followers, Following, Posts int }
-
-// sameCounts waits for the counts: they are told about once a second.
-func (r *run) sameCounts(when string, a *Account, want counts) {
-	deadline := time.Now().Add(patience())
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		answer, err := request(r.http, http.MethodGet, r.proc.url()+"/v1/accounts/"+a.ID, nil)
-		var got counts
-		if err == nil {
-			err = json.Unmarshal(answer.body, &got)
-		}
-		if err == nil && got == want {
-			return
-		}
-		if err != nil || time.Now().After(deadline) || r.t.Failed() {
-			r.t.Errorf("%s: the counts of %s are %+v, want %+v (%v)", when, a.ID, got, want, err)
-			return
-		}
-		<-tick.C
-	}
-}
-
 // sameTexts: what a list shows says what was written last.
 func (r *run) sameTexts(when string, a *Account, list string, items []item) {
 	for _, i := range items {
