@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"freshet/internal/crash"
 )
 
 // flush swaps the batches and writes the full one, however long that takes.
@@ -13,6 +15,7 @@ func (w *Writer) flush(ctx context.Context) {
 	for {
 		flushed, err := w.flusher.Flush(ctx, p.batch)
 		if err == nil {
+			crash.At(crash.Flushed)
 			w.finish(ctx, p, flushed)
 			return
 		}
