@@ -205,7 +205,6 @@ func since(begun time.Time) time.Duration { return time.Since(begun).Round(time.
 // account by pages of random sizes. It ends the test if anything differs.
 func (r *run) eachAccount(when string, check func(a *Account, list func(string) []item)) int {
 	r.t.Helper()
-	deadline := time.Now().Add(patience())
 	open := r.ledger.open()
 	inParallel(open, func(a *Account) {
 		if r.t.Failed() {
@@ -214,7 +213,7 @@ func (r *run) eachAccount(when string, check func(a *Account, list func(string) 
 		random := rand.New(rand.NewPCG(r.seed, sum(when+a.ID)))
 		limit := func() int { return 1 + random.IntN(100) }
 		check(a, func(name string) []item {
-			return r.whole(r.proc.url()+"/v1/accounts/"+a.ID+"/"+name, limit, deadline)
+			return r.whole(r.proc.url()+"/v1/accounts/"+a.ID+"/"+name, limit)
 		})
 	})
 	if r.t.Failed() {
@@ -224,7 +223,8 @@ func (r *run) eachAccount(when string, check func(a *Account, list func(string) 
 }
 
 // whole walks a list until it says that it is complete.
-func (r *run) whole(list string, limit func() int, deadline time.Time) []item {
+func (r *run) whole(list string, limit func() int) []item {
+	deadline := time.Now().Add(patience())
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
