@@ -233,6 +233,7 @@ func (l *ledger) judge(reader *Account, page page, before uint64, asked int64) e
 	}
 	last := before
 	shown := map[uint64]bool{}
+	var old error // told last: it may be excused
 	for _, item := range page.Items {
 		id := item.id()
 		if last != 0 && id >= last {
@@ -245,17 +246,17 @@ func (l *ledger) judge(reader *Account, page page, before uint64, asked int64) e
 			return fmt.Errorf("post %d by %s with the text %q was never written", id, item.Author, item.Text)
 		}
 		if p := l.posts[id]; p != nil && !p.editing && p.edited <= asked && item.Text != p.Text {
-			return fmt.Errorf("%w: post %d has the text %q, and was edited to %q before", errOld, id, item.Text, p.Text)
+			old = fmt.Errorf("%w: post %d has the text %q, and was edited to %q before", errOld, id, item.Text, p.Text)
 		}
 		if why := l.hidden(reader, author, asked); why != "" {
 			return fmt.Errorf("post %d by %s is shown: %s", id, author.ID, why)
 		}
 		if p := l.posts[id]; p != nil && p.deleted != 0 && p.deleted <= asked {
-			return fmt.Errorf("%w: post %d by %s is shown: its delete was answered before", errOld, id, author.ID)
+			old = fmt.Errorf("%w: post %d by %s is shown: its delete was answered before", errOld, id, author.ID)
 		}
 	}
 	if !page.Complete {
-		return nil
+		return old
 	}
 	// What its author was told is stored is in its own feed at once.
 	for _, p := range l.posts {
@@ -264,7 +265,7 @@ func (l *ledger) judge(reader *Account, page page, before uint64, asked int64) e
 			return fmt.Errorf("%w: it says that it is complete, and the reader's own post %d is missing", errOld, p.ID)
 		}
 	}
-	return nil
+	return old
 }
 
 // errOld is wrapped by errors for a page that was right at an earlier time, as far as Redis has a say in it: who sees
