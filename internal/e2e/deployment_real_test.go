@@ -31,8 +31,8 @@ type deployment struct {
 // backends are the real servers of a test.
 type backends struct{ kafka, redis, cassandra *servers.Server }
 
-// synced makes a Cassandra of one replica keep what it has acknowledged when it is killed. Otherwise it writes its log a
-// moment later, and posts that the archive has committed are gone.
+// synced makes a Cassandra of one replica keep what it has acknowledged when it is killed. Otherwise it writes its log
+// a moment later, and posts that the archive has committed are gone.
 var synced = map[string]string{"commitlog_sync": "batch", "commitlog_sync_period": "0ms"}
 
 // startServers starts all three, which end with the test. The last settings are for Kafka alone.
