@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"math"
 	"net/http"
 	"os"
 	"strconv"
@@ -99,8 +100,12 @@ func (d *deployment) lag(group, topic string) int64 {
 	return lag
 }
 
-// spikeLines is how many posts a request of a spike has.
-const spikeLines = 500
+const (
+	// spikeLines is how many posts a request of a spike has.
+	spikeLines = 500
+	// spikeEach is what a post of a spike adds to the budget. Most of it is reading it in all the feeds that have it.
+	spikeEach = 4 * time.Millisecond
+)
 
 // spike writes many posts as quickly as they are accepted, and compares every feed with the model.
 func (d *deployment) spike(posts int) {
@@ -149,8 +154,27 @@ func (d *deployment) spike(posts int) {
 	if n := len(batches) * spikeLines; accepted.Load() != int64(n) {
 		d.t.Errorf("%d of %d posts were accepted", accepted.Load(), n)
 	}
+	d.drained()
 	d.quiet()
 	d.t.Logf("spike: %d posts accepted in %s, %.0f/s; all is at rest after %s", accepted.Load(),
 		took.Round(time.Millisecond), float64(accepted.Load())/took.Seconds(), since(begun))
 	d.compare("spike")
+	if took, may := since(begun), scenarioBudget+time.Duration(posts)*spikeEach; took > may {
+		d.t.Errorf("a spike of %d posts took %s, and may take %s", posts, took, may)
+	}
+}
+
+// drained waits for as long as the backlog of posts goes down.
+func (d *deployment) drained() {
+	d.t.Helper()
+	for left := int64(math.MaxInt64); left > 0; {
+		await(d.t, "the backlog goes down", func() (bool, string) {
+			fanout, archive := d.lag("freshet.fanout", postsTopic), d.lag("freshet.archive", postsTopic)
+			if now := fanout + archive; fanout >= 0 && archive >= 0 && now < left {
+				left = now
+				return true, ""
+			}
+			return false, fmt.Sprintf("fan-out lacks %d records, the archive %d", fanout, archive)
+		})
+	}
 }
