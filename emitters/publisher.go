@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"freshet"
+	"freshet/internal/crash"
 	"freshet/internal/events"
 	"freshet/internal/feeds"
 	"freshet/internal/posts"
@@ -63,6 +64,7 @@ func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, e
 	if err != nil {
 		return at, err
 	}
+	crash.At(crash.Published)
 	p.show(ctx, posts, []Outcome{{Position: at}}, tokens)
 	return at, nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"freshet"
+	"freshet/internal/crash"
 	"freshet/internal/feeds"
 	"freshet/internal/posts"
 )
@@ -302,6 +303,7 @@ func (f *Feeds) build(ctx context.Context, reader freshet.Number, read *feeds.Re
 		// have what the outbox lacks now; then it does not come again, and a feed built now would lack it for good.
 		return m, true, f.unmark(ctx, reader, swap)
 	}
+	crash.At(crash.Building)
 	var union []freshet.PostID
 	for _, outbox := range outboxes[1:] {
 		union = append(union, outbox.IDs...)

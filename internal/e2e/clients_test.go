@@ -34,6 +34,9 @@ func (r *run) newClients(n int) []*client {
 	return clients
 }
 
+// longestOutage is longer than any server is away on purpose.
+const longestOutage = 5 * time.Minute
+
 // errLost ends a client: the process was killed before it had answered.
 var errLost = errors.New("the process was killed")
 
@@ -41,6 +44,9 @@ var errLost = errors.New("the process was killed")
 // being recovered, and nothing else may be while the process lives and no server is away.
 func (c *client) ask(method, path string, body any, patient bool) (answer, error) {
 	deadline := time.Now().Add(patience())
+	if c.broken.Load() {
+		deadline = deadline.Add(longestOutage)
+	}
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for again := false; ; again = true {

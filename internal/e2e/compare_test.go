@@ -205,7 +205,6 @@ func since(begun time.Time) time.Duration { return time.Since(begun).Round(time.
 // account by pages of random sizes. It ends the test if anything differs.
 func (r *run) eachAccount(when string, check func(a *Account, list func(string) []item)) int {
 	r.t.Helper()
-	deadline := time.Now().Add(patience())
 	open := r.ledger.open()
 	inParallel(open, func(a *Account) {
 		if r.t.Failed() {
@@ -214,7 +213,7 @@ func (r *run) eachAccount(when string, check func(a *Account, list func(string) 
 		random := rand.New(rand.NewPCG(r.seed, sum(when+a.ID)))
 		limit := func() int { return 1 + random.IntN(100) }
 		check(a, func(name string) []item {
-			return r.whole(r.proc.url()+"/v1/accounts/"+a.ID+"/"+name, limit, deadline)
+			return r.whole(r.proc.url()+"/v1/accounts/"+a.ID+"/"+name, limit)
 		})
 	})
 	if r.t.Failed() {
@@ -224,7 +223,8 @@ func (r *run) eachAccount(when string, check func(a *Account, list func(string) 
 }
 
 // whole walks a list until it says that it is complete.
-func (r *run) whole(list string, limit func() int, deadline time.Time) []item {
+func (r *run) whole(list string, limit func() int) []item {
+	deadline := time.Now().Add(patience())
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
@@ -239,30 +239,6 @@ func (r *run) whole(list string, limit func() int, deadline time.Time) []item {
 		if time.Now().After(deadline) {
 			r.t.Errorf("GET %s: still not complete at a quiet point", list)
 			return nil
-		}
-		<-tick.C
-	}
-}
-
-type counts struct{ Followers, Following, Posts int }
-
-// sameCounts waits for the counts: they are told about once a second.
-func (r *run) sameCounts(when string, a *Account, want counts) {
-	deadline := time.Now().Add(patience())
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for {
-		answer, err := request(r.http, http.MethodGet, r.proc.url()+"/v1/accounts/"+a.ID, nil)
-		var got counts
-		if err == nil {
-			err = json.Unmarshal(answer.body, &got)
-		}
-		if err == nil && got == want {
-			return
-		}
-		if err != nil || time.Now().After(deadline) || r.t.Failed() {
-			r.t.Errorf("%s: the counts of %s are %+v, want %+v (%v)", when, a.ID, got, want, err)
-			return
 		}
 		<-tick.C
 	}

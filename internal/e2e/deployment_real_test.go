@@ -24,18 +24,26 @@ type deployment struct {
 	backends
 	dir     string
 	clients []*client
+	network *network      // nil: processes reach the servers directly
+	budget  time.Duration // what a scenario may take, from its begin until everything is compared
 }
 
 // backends are the real servers of a test.
 type backends struct{ kafka, redis, cassandra *servers.Server }
 
-// startServers starts all three, which end with the test.
-func startServers(t *testing.T, o servers.Options) (b backends) {
+// synced makes a Cassandra of one replica keep what it has acknowledged when it is killed. Otherwise it writes its log
+// a moment later, and posts that the archive has committed are gone.
+var synced = map[string]string{"commitlog_sync": "batch", "commitlog_sync_period": "0ms"}
+
+// startServers starts all three, which end with the test. The last settings are for Kafka alone.
+func startServers(t *testing.T, o servers.Options, kafka map[string]string) (b backends) {
 	t.Helper()
 	g, ctx := errgroup.WithContext(t.Context())
-	g.Go(func() (err error) { b.kafka, err = servers.Kafka(ctx, o); return err })
+	brokers, store := o, o
+	brokers.Settings, store.Settings = kafka, synced
+	g.Go(func() (err error) { b.kafka, err = servers.Kafka(ctx, brokers); return err })
 	g.Go(func() (err error) { b.redis, err = servers.Redis(ctx, o); return err })
-	g.Go(func() (err error) { b.cassandra, err = servers.Cassandra(ctx, o); return err })
+	g.Go(func() (err error) { b.cassandra, err = servers.Cassandra(ctx, store); return err })
 	err := g.Wait()
 	t.Cleanup(func() {
 		for _, s := range []*servers.Server{b.kafka, b.redis, b.cassandra} {
@@ -58,6 +66,8 @@ const (
 	deployedClients  = 8
 	// calm is how many operations there are before and after a fault.
 	calm = 300
+	// scenarioBudget is several times what a scenario takes on two busy cores.
+	scenarioBudget = 6 * time.Minute
 	// pace keeps long faults from making so much that comparing it takes longer.
 	pace = 100 * time.Millisecond
 )
@@ -65,9 +75,22 @@ const (
 // deploy starts everything and registers accounts.
 func deploy(t *testing.T, brokers int) *deployment {
 	t.Helper()
+	return (&deployment{run: newRun(t), dir: t.TempDir()}).start(brokers)
+}
+
+func (d *deployment) start(brokers int) *deployment {
+	t := d.t
+	t.Helper()
 	begun := time.Now()
-	d := &deployment{run: newRun(t), dir: t.TempDir()}
-	d.backends = startServers(t, servers.Options{Brokers: brokers})
+	d.budget = scenarioBudget
+	var advertised map[string]string
+	if d.network != nil {
+		advertised = map[string]string{"advertised.listeners": "PLAINTEXT://" + d.network.kafka.address()}
+	}
+	d.backends = startServers(t, servers.Options{Brokers: brokers}, advertised)
+	if d.network != nil {
+		d.network.lead(d.backends)
+	}
 	for _, role := range []string{"directory", "following", "fanout", "fanout", "archive"} {
 		d.others = append(d.others, d.role(freePort(t), role))
 	}
@@ -87,28 +110,43 @@ func deploy(t *testing.T, brokers int) *deployment {
 }
 
 // role starts a process with a data directory of its own, or that of the process that had the same address.
-func (d *deployment) role(listen, role string) *process {
+func (d *deployment) role(listen, role string, env ...string) *process {
 	replicas := strconv.Itoa(len(d.kafka.Addrs()))
+	kafka, redis := strings.Join(d.kafka.Addrs(), ","), strings.Join(d.redis.Addrs(), ",")
+	cassandra := d.cassandra.Addrs()[0]
+	if d.network != nil {
+		kafka, redis, cassandra = d.network.kafka.address(), d.network.redis.address(), d.network.cassandra.address()
+		if role == "api" {
+			redis = d.network.apiRedis.address()
+		}
+	}
 	args := []string{
 		"run", role, "--listen", listen, "--admin", "127.0.0.1:0", "--data", filepath.Join(d.dir, role+listen),
-		"--kafka", strings.Join(d.kafka.Addrs(), ","), "--redis", strings.Join(d.redis.Addrs(), ","),
-		"--cassandra", d.cassandra.Addrs()[0], "--store-replication", "1", "--partitions", "8",
+		"--kafka", kafka, "--redis", redis, "--cassandra", cassandra, "--store-replication", "1", "--partitions", "8",
 		"--replication", replicas, "--min-in-sync", strconv.Itoa(len(d.kafka.Addrs())/2 + 1),
+		// Short, so that logs are compacted all the time.
+		"--log-limit", "1024",
 	}
-	return execute(d.t, listen, append(args, denseFlags...)...)
+	return executeWith(d.t, env, listen, append(args, denseFlags...)...)
 }
 
 // again starts the process of a role again, on its data.
-func (d *deployment) again(p *process) *process {
-	return d.role(p.listen, p.cmd.Args[2])
+func (d *deployment) again(p *process, env ...string) *process {
+	return d.role(p.listen, p.cmd.Args[2], env...)
 }
 
 // under lets clients and readers work, before, during and after what is done to the deployment, and compares every list
 // of every account with the model in the end. It ends the test unless posts were accepted meanwhile.
 func (d *deployment) under(name string, do func()) {
 	d.t.Helper()
+	d.during(name, true, do)
+}
+
+// during is under, where requests may be answered "not now" or not.
+func (d *deployment) during(name string, excused bool, do func()) {
+	d.t.Helper()
 	begun := time.Now()
-	d.broken.Store(true)
+	d.broken.Store(excused)
 	before := d.operations.Load()
 	readers := d.read(2, uint64(before)<<16)
 	finished := d.both(d.work(d.clients[2:], 1<<40, busy), d.work(d.clients[:2], 1<<40, []operation{{1, (*client).post}}))
@@ -129,6 +167,9 @@ func (d *deployment) under(name string, do func()) {
 	d.tell(name, before, time.Since(begun), readers)
 	d.t.Logf("%s: %d posts accepted in the %s that it took; all is at rest after %s", name, accepted, took, since(begun))
 	d.compare(name)
+	if took := since(begun); took > d.budget {
+		d.t.Errorf("%s: took %s, and may take %s", name, took, d.budget)
+	}
 }
 
 // both is closed when both channels are. Some clients only post: the others wait for what a fault holds up.

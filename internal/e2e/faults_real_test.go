@@ -5,14 +5,20 @@ package e2e
 import (
 	"context"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"freshet/views"
 )
 
 // everything is the operations that a run has to have seen.
@@ -38,6 +44,12 @@ func TestRealProcesses(t *testing.T) {
 		}
 	})
 	d.killedAPI()
+	var sent map[origin]*kgo.Record
+	d.under("poison", func() {
+		sent = d.poison()
+		d.accepts()
+	})
+	d.sameLetters(sent)
 	d.wantAll(everything...)
 }
 
@@ -56,8 +68,10 @@ func TestRealStores(t *testing.T) {
 	d.under("Redis goes back to an old snapshot", func() {
 		onRedis(d, (*redis.Client).Save)
 		d.accepts()
-		d.check(d.redis.Kill())
-		d.check(d.redis.Start(t.Context()))
+		d.unnoticed(func() {
+			d.check(d.redis.Kill())
+			d.check(d.redis.Start(t.Context()))
+		})
 	})
 	d.under("Redis is read-only", func() {
 		onRedis(d, replicaOf("127.0.0.1", "1"))
@@ -88,10 +102,16 @@ func TestRealStores(t *testing.T) {
 	d.wantAll(everything...)
 }
 
-// TestRealBrokers: of three brokers one is killed and comes back, then two.
+// TestRealBrokers: partitions get other leaders; of three brokers one is killed and comes back, then two.
 func TestRealBrokers(t *testing.T) {
 	d := deploy(t, 3)
 	random := d.random(1 << 32)
+	d.under("leaders move", func() {
+		for range 3 {
+			d.moveLeaders()
+			d.accepts()
+		}
+	})
 	for range 2 {
 		broker := random.IntN(3)
 		d.under(fmt.Sprintf("broker %d is killed", broker), func() {
@@ -112,6 +132,50 @@ func TestRealBrokers(t *testing.T) {
 		d.accepts()
 	})
 	d.wantAll("post", "refused post", "delete", "follow", "unfollow")
+}
+
+// moveLeaders makes the second replica of every partition its leader, those of the groups' offsets included.
+func (d *deployment) moveLeaders() {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
+	defer cancel()
+	log := openLog(d.t, d.proc)
+	topics, err := log.admin.ListTopicsWithInternal(ctx)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var order kadm.AlterPartitionAssignmentsReq
+	var which kadm.TopicsSet
+	topics.EachPartition(func(p kadm.PartitionDetail) {
+		order.Assign(p.Topic, p.Partition, append(slices.Clone(p.Replicas[1:]), p.Replicas[0]))
+		which.Add(p.Topic, p.Partition)
+	})
+	ordered, err := log.admin.AlterPartitionAssignments(ctx, order)
+	if err == nil {
+		err = ordered.Error()
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	var now kadm.TopicDetails
+	moved := func() (n int) {
+		topics.EachPartition(func(p kadm.PartitionDetail) {
+			if leader := now[p.Topic].Partitions[p.Partition].Leader; leader >= 0 && leader != p.Leader {
+				n++
+			}
+		})
+		return n
+	}
+	await(d.t, "partitions have other leaders", func() (bool, string) {
+		if _, err = log.admin.ElectLeaders(ctx, kadm.ElectPreferredReplica, which); err != nil {
+			return false, err.Error()
+		}
+		if now, err = log.admin.ListTopicsWithInternal(ctx); err != nil {
+			return false, err.Error()
+		}
+		return moved() > len(which), fmt.Sprintf("%d", moved())
+	})
+	d.t.Logf("%d partitions have another leader", moved())
 }
 
 func (d *deployment) check(err error) {
@@ -148,6 +212,36 @@ func onRedis[C redis.Cmder](d *deployment, command func(*redis.Client, context.C
 	if err := command(openRedis(d.t, d.proc), ctx).Err(); err != nil {
 		d.t.Error(err)
 	}
+}
+
+// unnoticed takes Redis back to a state in which nothing shows that it has lost something: every zone has its token.
+// Only the writer knows that its counters went back. Until it has looked, which gives every zone a new token, and for
+// as long as a process keeps what it read before that, pages may say what was true when the snapshot was made. To find
+// it out a reader would have to know the writers' counters, which no read asks for; nor could it go by a restart of
+// Redis without turning pages away after those restarts in which nothing is lost.
+func (d *deployment) unnoticed(goBack func()) {
+	d.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), patience())
+	defer cancel()
+	client := openRedis(d.t, d.proc)
+	before, err := tokens(ctx, client)
+	if err != nil || len(before) != zones {
+		d.t.Fatalf("%d of %d zones have a token (%v)", len(before), zones, err)
+	}
+	d.staleUntil.Store(math.MaxInt64)
+	goBack()
+	back := time.Now()
+	await(d.t, "the writer has noticed", func() (bool, string) {
+		after, err := tokens(ctx, client)
+		for zone, token := range after {
+			if before[zone] == token {
+				return false, fmt.Sprintf("zone %d has the token it had", zone)
+			}
+		}
+		return len(after) == zones, fmt.Sprintf("%d zones with a token, %v", len(after), err)
+	})
+	d.t.Logf("noticed after %s; %d pages before that were older than they should be", since(back), d.staleSeen.Load())
+	d.staleUntil.Store(time.Now().Add(views.KeptFor).UnixNano())
 }
 
 // replicaOf makes Redis follow another, which makes it read-only.

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -232,6 +233,7 @@ func (l *ledger) judge(reader *Account, page page, before uint64, asked int64) e
 	}
 	last := before
 	shown := map[uint64]bool{}
+	var old error // told last: it may be excused
 	for _, item := range page.Items {
 		id := item.id()
 		if last != 0 && id >= last {
@@ -244,35 +246,40 @@ func (l *ledger) judge(reader *Account, page page, before uint64, asked int64) e
 			return fmt.Errorf("post %d by %s with the text %q was never written", id, item.Author, item.Text)
 		}
 		if p := l.posts[id]; p != nil && !p.editing && p.edited <= asked && item.Text != p.Text {
-			return fmt.Errorf("post %d has the text %q, and was edited to %q before", id, item.Text, p.Text)
+			old = fmt.Errorf("%w: post %d has the text %q, and was edited to %q before", errOld, id, item.Text, p.Text)
 		}
-		if why := l.hidden(reader, author, l.posts[id], asked); why != "" {
+		if why := l.hidden(reader, author, asked); why != "" {
 			return fmt.Errorf("post %d by %s is shown: %s", id, author.ID, why)
+		}
+		if p := l.posts[id]; p != nil && p.deleted != 0 && p.deleted <= asked {
+			old = fmt.Errorf("%w: post %d by %s is shown: its delete was answered before", errOld, id, author.ID)
 		}
 	}
 	if !page.Complete {
-		return nil
+		return old
 	}
 	// What its author was told is stored is in its own feed at once.
 	for _, p := range l.posts {
 		in := (before == 0 || p.ID < before) && (page.Next == "" || p.ID >= last)
 		if p.Author == reader && p.acknowledged <= asked && !p.deleting && in && !shown[p.ID] {
-			return fmt.Errorf("the page says that it is complete, and the reader's own post %d is missing", p.ID)
+			return fmt.Errorf("%w: it says that it is complete, and the reader's own post %d is missing", errOld, p.ID)
 		}
 	}
-	return nil
+	return old
 }
 
-// hidden is why a post must not be in the reader's feed, "" if it may be.
-func (l *ledger) hidden(reader, author *Account, p *postState, asked int64) string {
+// errOld is wrapped by errors for a page that was right at an earlier time, as far as Redis has a say in it: who sees
+// whom does not depend on Redis.
+var errOld = errors.New("the page is old")
+
+// hidden is why no post of the author must be in the reader's feed, "" if they may be.
+func (l *ledger) hidden(reader, author *Account, asked int64) string {
 	certain := func(r Relation, who, whom *Account, on bool) bool {
 		f := l.flag(r, who, whom)
 		return f.pending == 0 && f.on == on && f.since <= asked
 	}
 	closed, isClosed := l.closed[author]
 	switch {
-	case p != nil && p.deleted != 0 && p.deleted <= asked:
-		return "its delete was answered before"
 	case isClosed && closed <= asked:
 		return "the account was closed before"
 	case reader == author:

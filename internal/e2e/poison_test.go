@@ -44,33 +44,43 @@ func TestPoison(t *testing.T) {
 	r.phase("after", clients, 60, busy)
 	r.compare("after poison")
 
-	found := r.deadLetters()
-	for from, record := range sent {
-		letter := found[from]
-		if letter == nil {
-			t.Errorf("there is no dead letter of %+v", from)
-			continue
-		}
-		if !bytes.Equal(letter.Value, record.Value) || (letter.Value == nil) != (record.Value == nil) ||
-			!bytes.Equal(letter.Key, record.Key) {
-			t.Errorf("the dead letter of %+v is %q = %x, want %q = %x", from, letter.Key, letter.Value, record.Key, record.Value)
-		}
-		headers := headersOf(letter)
-		if headers["sender"] != "e2e" || headers[kafka.HeaderError] == "" {
-			t.Errorf("the dead letter of %+v lacks the record's header or the cause: %v", from, headers)
-		}
-		if at := headers[kafka.HeaderTimestamp]; at != record.Timestamp.UTC().Format(time.RFC3339Nano) {
-			t.Errorf("the dead letter of %+v is of %s, want %s", from, at, record.Timestamp)
-		}
-	}
-	if len(found) != len(sent) {
-		t.Errorf("%d dead letters, want %d", len(found), len(sent))
-	}
-	t.Logf("%d records that cannot be read, %d dead letters", len(sent), len(found))
+	r.sameLetters(sent)
 	if took := r.proc.stop(); took > patience() {
 		t.Errorf("it took %s to stop", took)
 	}
 }
+
+// sameLetters: what was sent became dead letters, as it was, and nothing else did.
+func (r *run) sameLetters(sent map[origin]*kgo.Record) {
+	r.t.Helper()
+	found := r.deadLetters()
+	for from, record := range sent {
+		letter := found[from]
+		if letter == nil {
+			r.t.Errorf("there is no dead letter of %+v", from)
+			continue
+		}
+		if !bytes.Equal(letter.Value, record.Value) || (letter.Value == nil) != (record.Value == nil) ||
+			!bytes.Equal(letter.Key, record.Key) {
+			r.t.Errorf("the dead letter of %+v is %q = %x, want %q = %x", from, letter.Key, letter.Value, record.Key,
+				record.Value)
+		}
+		headers := headersOf(letter)
+		if headers["sender"] != "e2e" || headers[kafka.HeaderError] == "" {
+			r.t.Errorf("the dead letter of %+v lacks the record's header or the cause: %v", from, headers)
+		}
+		if at := headers[kafka.HeaderTimestamp]; at != record.Timestamp.UTC().Format(time.RFC3339Nano) {
+			r.t.Errorf("the dead letter of %+v is of %s, want %s", from, at, record.Timestamp)
+		}
+	}
+	if len(found) != len(sent) {
+		r.t.Errorf("%d dead letters, want %d", len(found), len(sent))
+	}
+	r.t.Logf("%d records that cannot be read, %d dead letters", len(sent), len(found))
+}
+
+// sentByTest says that a record is poison of ours.
+func sentByTest(record *kgo.Record) bool { return headersOf(record)["sender"] == "e2e" }
 
 // poison writes records that cannot be read into every input: bytes that are no message, none at all, and messages
 // under keys that cannot be theirs.

@@ -47,6 +47,9 @@ func TestMain(m *testing.M) {
 
 func build(to string) error {
 	args := []string{"build", "-o", to}
+	if onServers {
+		args = append(args, "-tags", "crash")
+	}
 	if raced() {
 		args = append(args, "-race")
 	}
@@ -131,11 +134,18 @@ func start(t *testing.T, flags ...string) *process {
 
 func execute(t *testing.T, listen string, args ...string) *process {
 	t.Helper()
+	return executeWith(t, nil, listen, args...)
+}
+
+// executeWith starts the program with more variables in its environment.
+func executeWith(t *testing.T, env []string, listen string, args ...string) *process {
+	t.Helper()
 	log, err := os.CreateTemp(t.TempDir(), "stderr-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	p := &process{t: t, cmd: exec.Command(binary, args...), log: log.Name(), begun: time.Now(), listen: listen}
+	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := p.cmd.StdoutPipe()
@@ -201,6 +211,12 @@ func (p *process) kill() {
 	if err := p.cmd.Process.Kill(); err != nil {
 		p.t.Errorf("kill the process: %v", err)
 	}
+	p.awaitKilled()
+}
+
+// awaitKilled waits until the process has ended and proves that it was killed.
+func (p *process) awaitKilled() {
+	p.t.Helper()
 	p.wait()
 	status, ok := p.cmd.ProcessState.Sys().(syscall.WaitStatus)
 	if !ok || !status.Signaled() || status.Signal() != syscall.SIGKILL {

@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"errors"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,7 @@ func (r *run) readSome(rs *readers, reader *Account, limit, pages int) bool {
 	cursor, before := "", uint64(0)
 	for range pages {
 		asked, ready, begun := r.ledger.clock(), r.proc.ready.Load() && !r.broken.Load(), time.Now()
+		stale := r.stale()
 		feed := "/v1/accounts/" + reader.ID + "/feed"
 		path := r.proc.url() + feed
 		p, a, err := getPage(r.http, path, limit, cursor)
@@ -75,7 +77,11 @@ func (r *run) readSome(rs *readers, reader *Account, limit, pages int) bool {
 		if !p.Complete {
 			rs.incomplete.Add(1)
 		}
-		if err := r.ledger.judge(reader, p, before, asked); err != nil {
+		switch err := r.ledger.judge(reader, p, before, asked); {
+		case stale && errors.Is(err, errOld):
+			r.staleSeen.Add(1)
+			return true
+		case err != nil:
 			r.t.Errorf("a page of the feed of %s: %v", reader.ID, err)
 			return false
 		}

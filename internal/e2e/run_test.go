@@ -29,7 +29,10 @@ type run struct {
 	// broken is set while servers are away on purpose. Then any request may be answered 503, and what was asked may have
 	// happened or not.
 	broken atomic.Bool
-	enough atomic.Bool // clients stop after the operation that they are at
+	// staleUntil is when pages may no longer be as of an earlier time, in nanoseconds since 1970; see unnoticed. staleSeen
+	// counts those that were.
+	staleUntil, staleSeen atomic.Int64
+	enough                atomic.Bool // clients stop after the operation that they are at
 
 	// Operations on accounts hold life for reading; closing an account, or registering its id again, holds it alone, so
 	// that everybody knows whom an id means. Those on a pair of accounts hold the pair's lock, so that the order of its
@@ -74,6 +77,9 @@ func rounds(t *testing.T) int {
 }
 
 func (r *run) random(stream uint64) *rand.Rand { return rand.New(rand.NewPCG(r.seed, stream)) }
+
+// stale says that what is read from now on may be as of an earlier time.
+func (r *run) stale() bool { return time.Now().UnixNano() < r.staleUntil.Load() }
 
 func (r *run) count(kind string) {
 	n, _ := r.kinds.LoadOrStore(kind, new(atomic.Int64))

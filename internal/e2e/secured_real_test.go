@@ -46,7 +46,7 @@ func deploySecured(t *testing.T) *secured {
 		Keystore: files.Both, Cert: files.Cert, Key: files.Key, CA: authority.CA, User: user, Password: password,
 	}}
 	begun := time.Now()
-	d.backends = startServers(t, o)
+	d.backends = startServers(t, o, nil)
 	t.Logf("servers after %s", since(begun))
 	d.flags = map[string]string{
 		"kafka": d.kafka.Addrs()[0], "redis": d.redis.Addrs()[0], "cassandra": d.cassandra.Addrs()[0],

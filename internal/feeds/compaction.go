@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	"freshet"
+	"freshet/internal/crash"
 )
 
 // Compacted tells what a compaction found.
@@ -131,6 +132,7 @@ func (l Layout) CompactBlock(
 	write := &Compact{
 		Block: block, Token: read.State.Token, Generation: read.Generation, Next: next, Log: read.Log, Feeds: feeds,
 	}
+	crash.At(crash.Compacting)
 	if err := conn.Do(ctx, write); err != nil {
 		return Compacted{}, fmt.Errorf("compact block %d: %w", block, err)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"freshet/internal/crash"
 )
 
 // flush writes what is next, however long that takes.
@@ -13,6 +15,7 @@ func (w *Writer) flush(ctx context.Context) {
 	for {
 		flushed, err := w.flusher.Flush(ctx, w.batch)
 		if err == nil {
+			crash.At(crash.Flushed)
 			w.finish(ctx, flushed)
 			return
 		}

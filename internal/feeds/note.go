@@ -1,6 +1,10 @@
 package feeds
 
-import "context"
+import (
+	"context"
+
+	"freshet/internal/crash"
+)
 
 // note writes the watermarks and releases what they pass; when nothing has moved, it only looks whether something is
 // lost.
@@ -17,6 +21,7 @@ func (w *Writer) note(ctx context.Context) {
 		w.fail(err)
 		w.mend(ctx, newPause())
 	case noted && len(marks) > 0:
+		crash.At(crash.Noted)
 		w.noted = offsets
 		w.cfg.Inputs.Release(session, offsets)
 	}

@@ -207,6 +207,29 @@ func (s *storage) owned() *ownership {
 	return s.own
 }
 
+// Epoch is the header that marks what the owner of a partition writes elsewhere, to a compacted topic with the same
+// keys and as many partitions: who reads it with a Holder's Update passes over what a process wrote that had been
+// replaced, as over its rows. It is nil while the holder does not own the partition.
+//
+// What was passed over nobody writes again, and compaction would keep it instead of what counts. So the owner has to
+// say everything anew within freshet.MinCompactionLag, as a kafka.Sweeper does. Epochs are offsets of the changelog:
+// who makes that topic anew has to make those that name its epochs anew as well.
+func (h Holder) Epoch(partition int32) goka.Headers {
+	s := h.tables.lookup(place{h.owner, h.owner.name + tableSuffix, partition})
+	if s == nil {
+		return nil
+	}
+	own := s.owned()
+	if own == nil {
+		return nil
+	}
+	return own.header()
+}
+
+func (own *ownership) header() goka.Headers {
+	return goka.Headers{EpochHeader: binary.BigEndian.AppendUint64(nil, uint64(own.epoch))}
+}
+
 // Watch makes sure, until ctx ends, that nobody else writes to the partitions that the holder owns, also to those where
 // it writes nothing itself. It returns an error that wraps ErrIntruder when somebody did: then the processor has to
 // start again.

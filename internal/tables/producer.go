@@ -2,7 +2,6 @@ package tables
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -12,6 +11,7 @@ import (
 	"github.com/lovoo/goka"
 
 	"freshet"
+	"freshet/internal/crash"
 )
 
 // ErrChangelogCut is wrapped by the error for an acknowledgement below the offset up to which the storage holds its
@@ -104,9 +104,9 @@ func (p *producer) later(emit func()) {
 
 // send writes a record with the owner's epoch, and sees to its acknowledgement.
 func (s *storage) send(own *ownership, key string, value []byte, headers goka.Headers) *goka.Promise {
+	crash.At(crash.RowSet)
 	promise, finish := goka.NewPromiseWithFinisher()
-	epoch := goka.Headers{EpochHeader: binary.BigEndian.AppendUint64(nil, uint64(own.epoch))}
-	own.producer.emit(s.place.topic, key, value, headers.Merged(epoch)).ThenWithMessage(
+	own.producer.emit(s.place.topic, key, value, headers.Merged(own.header())).ThenWithMessage(
 		func(msg *sarama.ProducerMessage, err error) {
 			if err != nil || msg == nil {
 				s.giveUp(err)
@@ -128,6 +128,7 @@ type acknowledgement struct {
 // acknowledged is told, in the order of the changelog, of each record that this storage's owner wrote, and passes that
 // on when it is sure of the record's place.
 func (s *storage) acknowledged(a acknowledgement, offset int64) {
+	crash.At(crash.RowAcknowledged)
 	s.mu.Lock()
 	s.unsure = append(s.unsure, a)
 	waiting := s.unsure

@@ -162,7 +162,7 @@ func (f *Fanout) do(ctx goka.Context, n *Node, outs outcomes) error {
 	}
 	if stats := outs.stats; stats != nil {
 		session := f.group.Session()
-		f.board.state(session, *stats)
+		f.board.state(session, f.table.Epoch(partition), *stats)
 		f.group.After(topic, partition, offset, func(done func(error)) { f.board.post(session, stats.Author, done) })
 	}
 	if tier := outs.tier; tier != nil {

@@ -23,6 +23,7 @@ import (
 	"freshet/internal/tables"
 	"freshet/processors/fanout"
 	"freshet/processors/processortest"
+	"freshet/views"
 )
 
 const partitions = 4
@@ -342,5 +343,51 @@ func TestFanoutGoesOnAfterPoison(t *testing.T) {
 	slices.Sort(found)
 	if want := []string{"", "080110051806", "ff"}; !slices.Equal(found, want) {
 		t.Errorf("dead letters %v, want %v", found, want)
+	}
+}
+
+// TestStatsOfAReplacedOwner: what a process had to say of an author gets into the log when another process has taken
+// the partition over and said more. Who reads the counts passes over it.
+func TestStatsOfAReplacedOwner(t *testing.T) {
+	f := newFixture(t)
+	const author = freshet.Number(7)
+	stated := func(posts uint64) (found *kgo.Record) {
+		f.Until(fmt.Sprintf("%d posts are stated", posts), func() bool {
+			for _, r := range f.Read(f.Names.Topic(freshet.Stats), 1) {
+				var stats events.Stats
+				if err := proto.Unmarshal(r.Value, &stats); err != nil {
+					t.Fatal(err)
+				}
+				if stats.GetPosts() == posts {
+					found = r
+				}
+			}
+			return found != nil
+		})
+		return found
+	}
+	f.start()
+	f.post(author, 9001)
+	late := stated(1)
+	f.stopped()
+	f.health = &kafka.Health{}
+	f.start()
+	f.post(author, 9002)
+	stated(2)
+	f.Put(&kgo.Record{
+		Topic: late.Topic, Partition: late.Partition, Key: late.Key, Value: late.Value, Headers: late.Headers,
+	})
+
+	held := f.tables.View("api")
+	settings := f.ViewSettings("stats")
+	settings.Storage, settings.Update = held.Builder, held.Update
+	stats, err := views.NewStats(f.Brokers, f.Names, settings)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Cluster.Run("view of stats", stats.Run)
+	f.Await("the view has read them", stats.Ready())
+	if counts, err := stats.Counts(author); err != nil || counts.Posts != 2 {
+		t.Errorf("counts %+v (%v), want 2 posts", counts, err)
 	}
 }

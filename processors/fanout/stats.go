@@ -30,6 +30,7 @@ type board struct {
 // posting is what is known of an author until it is written and no message that stated it is in flight.
 type posting struct {
 	Stats
+	epoch    goka.Headers
 	inFlight int
 	changed  bool // posted and not written
 }
@@ -37,8 +38,8 @@ type posting struct {
 func newBoard() *board { return &board{authors: map[freshet.Number]*posting{}} }
 
 // state notes, during the callback of a message, what it makes of the stats. The follow-ups of a session that has ended
-// are dropped, so a new session counts its own messages alone.
-func (b *board) state(session uint64, s Stats) {
+// are dropped, so a new session counts its own messages alone. epoch is Holder.Epoch of the author's partition.
+func (b *board) state(session uint64, epoch goka.Headers, s Stats) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if session != b.session {
@@ -54,7 +55,7 @@ func (b *board) state(session uint64, s Stats) {
 		p = &posting{}
 		b.authors[s.Author] = p
 	}
-	p.Stats = s
+	p.Stats, p.epoch = s, epoch
 	p.inFlight++
 }
 
@@ -70,7 +71,7 @@ func (b *board) post(session uint64, author freshet.Number, done func(error)) {
 }
 
 // take is what has to be written, and who waits for it.
-func (b *board) take() (latest []Stats, waiters []func(error)) {
+func (b *board) take() (latest []posting, waiters []func(error)) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for author, p := range b.authors {
@@ -78,7 +79,7 @@ func (b *board) take() (latest []Stats, waiters []func(error)) {
 			continue
 		}
 		p.changed = false
-		latest = append(latest, p.Stats)
+		latest = append(latest, *p)
 		if p.inFlight == 0 {
 			delete(b.authors, author)
 		}
@@ -129,7 +130,8 @@ func (b *board) write(emitter *goka.Emitter) {
 		return
 	}
 	for _, stats := range latest {
-		promise, err := emitter.Emit(stats.Author.Key(), &events.Stats{Followers: stats.Followers, Posts: stats.Posts})
+		record := &events.Stats{Followers: stats.Followers, Posts: stats.Posts}
+		promise, err := emitter.EmitWithHeaders(stats.Author.Key(), record, stats.epoch)
 		if err != nil {
 			acknowledged(err)
 			continue

@@ -13,14 +13,14 @@ func TestStatsStatedLast(t *testing.T) {
 	const session, author = 1, 7
 	take := func(want ...Stats) {
 		t.Helper()
-		got, _ := b.take()
-		if !slices.Equal(got, want) {
+		taken, _ := b.take()
+		if got := statsOf(taken); !slices.Equal(got, want) {
 			t.Errorf("to be written: %v, want %v", got, want)
 		}
 	}
 
-	b.state(session, Stats{Author: author, Followers: 5, Posts: 1}) // the post
-	b.state(session, Stats{Author: author, Followers: 6, Posts: 1}) // the follower
+	b.state(session, nil, Stats{Author: author, Followers: 5, Posts: 1}) // the post
+	b.state(session, nil, Stats{Author: author, Followers: 6, Posts: 1}) // the follower
 	b.post(session, author, ignore)
 	latest := Stats{Author: author, Followers: 6, Posts: 1}
 	take(latest)
@@ -33,17 +33,25 @@ func TestStatsStatedLast(t *testing.T) {
 	}
 }
 
+func statsOf(taken []posting) (stats []Stats) {
+	for _, p := range taken {
+		stats = append(stats, p.Stats)
+	}
+	return stats
+}
+
 // TestStatsOfEndedSessions: messages of a session that has ended are never followed up, and do not stay in the board.
 func TestStatsOfEndedSessions(t *testing.T) {
 	b := newBoard()
-	b.state(1, Stats{Author: 1, Followers: 1})
-	b.state(1, Stats{Author: 2, Followers: 1})
+	b.state(1, nil, Stats{Author: 1, Followers: 1})
+	b.state(1, nil, Stats{Author: 2, Followers: 1})
 	b.post(1, 2, func(error) {})
-	b.state(2, Stats{Author: 2, Followers: 2})
+	b.state(2, nil, Stats{Author: 2, Followers: 2})
 	if _, kept := b.authors[1]; kept {
 		t.Error("an author whose messages come again is kept")
 	}
-	latest, waiters := b.take()
+	taken, waiters := b.take()
+	latest := statsOf(taken)
 	if want := []Stats{{Author: 2, Followers: 2}}; !slices.Equal(latest, want) || len(waiters) != 1 {
 		t.Errorf("to be written: %v for %d, want %v for 1", latest, len(waiters), want)
 	}

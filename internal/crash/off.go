@@ -1,0 +1,6 @@
+//go:build !crash
+
+package crash
+
+// At does nothing.
+func At(Point) {}
