@@ -64,6 +64,8 @@ func explain(server string, err error) (remedy string, refused bool) {
 		return "change what is named, or start with the settings that the topics have", true
 	case errors.Is(err, feeds.ErrEvicts):
 		return "CONFIG SET maxmemory-policy noeviction, on every node, and in redis.conf", true
+	case errors.Is(err, feeds.ErrOneOfMany):
+		return "give the addresses of several nodes of the cluster: --redis HOST:PORT,HOST:PORT", true
 	case errors.As(err, &schema):
 		return "see docker/schema.cql for the tables", true
 	case errors.Is(err, cassandrastore.ErrOptions):
