@@ -127,6 +127,8 @@ var Benchmarks = []Benchmark{
 	{"fairness", "how long small authors' posts take while one with a million followers posts as well", (*bench).fairness},
 	{"growth", "what a delivery costs as accounts, followers, partitions and the backlog grow, one at a time",
 		(*bench).growth},
+	{"scale", "what a delivery costs with 1, 2 and 4 members of fan-out, each with tables and connections of its own",
+		(*bench).scale},
 	{"limits", "what the length of logs, and the size of flushes, cost and spare", (*bench).limits},
 	{"read", "read warm and cold feeds over HTTP", (*bench).read},
 	{"mixed", "post and read over HTTP at the same time", (*bench).mixed},
