@@ -52,7 +52,7 @@ func (b *bench) scaled(ctx context.Context, count int) (cost float64, note strin
 		return 0, "", err
 	}
 	err = errors.Join(inner.putTrees(ctx, n.authors), inner.warm(ctx, conn, layout, n, b.LogLimit))
-	if err = errors.Join(err, conn.Close()); err != nil {
+	if err := errors.Join(err, conn.Close()); err != nil {
 		return 0, "", err
 	}
 	members := make([]*member, count)
