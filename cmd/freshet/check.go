@@ -25,8 +25,8 @@ func checkCommand() *cobra.Command {
 		Long: `Goes to each server that is named, with the flags of freshet run, and writes a line for each hop: the name
 (dns), the connection (tcp), TLS (tls), who is let in (authentication), and what is there (brokers and topics of Kafka,
 settings of Redis, schema of Cassandra). Behind the first hop of an address that fails the others are not tried, and the
-line says what to do. Brokers are tried at the addresses that they tell their clients, too. Topics and tables that are
-missing are no failure: the first start creates them.
+line says what to do. Brokers are tried at the addresses that they tell their clients, too. Topics that are missing and
+a keyspace without tables are no failure: the first start creates them.
 
 With --ready it asks a running process instead, at the operators' listener, whether it is ready; a container needs
 nothing else to be looked after.

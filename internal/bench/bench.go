@@ -37,8 +37,9 @@ import (
 
 // Config is the settings of a benchmark.
 type Config struct {
-	// Kafka and Redis are addresses; empty: embedded servers.
-	Kafka, Redis []string
+	// Kafka and Redis are addresses; empty: embedded servers. Cassandra is for the benchmarks of the post store, which
+	// otherwise is the embedded one.
+	Kafka, Redis, Cassandra []string
 	// Partitions of the topics, Zones in Redis.
 	Partitions int32
 	Zones      int
@@ -126,10 +127,13 @@ var Benchmarks = []Benchmark{
 	{"fairness", "how long small authors' posts take while one with a million followers posts as well", (*bench).fairness},
 	{"growth", "what a delivery costs as accounts, followers, partitions and the backlog grow, one at a time",
 		(*bench).growth},
+	{"scale", "what a delivery costs with 1, 2 and 4 members of fan-out, each with tables and connections of its own",
+		(*bench).scale},
 	{"limits", "what the length of logs, and the size of flushes, cost and spare", (*bench).limits},
 	{"read", "read warm and cold feeds over HTTP", (*bench).read},
 	{"mixed", "post and read over HTTP at the same time", (*bench).mixed},
 	{"accept", "accept posts over HTTP; against fan-out inside the request", (*bench).accept},
+	{"archive", "store a backlog of posts in the post store; against storing them one by one", (*bench).archive},
 	{"log", "what the log alone does: emit, consume, table, latency, compression", (*bench).log},
 	{"memory", "bytes that Redis needs for an entry of a full feed; against sorted sets and lists", (*bench).memory},
 }

@@ -52,7 +52,9 @@ func TestBenchmarks(t *testing.T) {
 		"accept": {"posts accepted singly over HTTP, as many as possible, all roles",
 			"posts accepted at a rate, the API alone, p99", "posts accepted in batches, the API alone",
 			"baseline, fan-out within the request"},
-		"log": {"emit", "consume", "stateful", "publish to callback, mean"},
+		"scale":   {"members: 1", "members: 2"},
+		"archive": {"archive", "CPU of this process", "the usual way: post by post"},
+		"log":     {"emit", "consume", "stateful", "publish to callback, mean"},
 	}
 	for _, benchmark := range Benchmarks {
 		want := wanted[benchmark.Name]

@@ -49,7 +49,14 @@ func (nothingStored) Progress(context.Context) (map[int32]posts.Progress, error)
 }
 
 func (b *bench) startFanout(ctx context.Context, conn *feeds.Redis, layout feeds.Layout) (*member, error) {
-	kept, err := tables.Open(filepath.Join(b.servers.dir, "tables"))
+	return b.startMember(ctx, conn, layout, "tables")
+}
+
+// startMember starts one of several members, each with a folder for its tables.
+func (b *bench) startMember(ctx context.Context, conn *feeds.Redis, layout feeds.Layout, folder string) (
+	*member, error,
+) {
+	kept, err := tables.Open(filepath.Join(b.servers.dir, folder))
 	if err != nil {
 		return nil, err
 	}

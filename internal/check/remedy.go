@@ -37,6 +37,7 @@ func explain(server string, err error) (remedy string, refused bool) {
 		dns     *net.DNSError
 		topics  *kafka.TopicsError
 		schema  *cassandrastore.SchemaError
+		version *cassandrastore.VersionError
 	)
 	switch {
 	case errors.As(err, &unknown), says(err, "signed by unknown authority"):
@@ -64,6 +65,12 @@ func explain(server string, err error) (remedy string, refused bool) {
 		return "change what is named, or start with the settings that the topics have", true
 	case errors.Is(err, feeds.ErrEvicts):
 		return "CONFIG SET maxmemory-policy noeviction, on every node, and in redis.conf", true
+	case errors.Is(err, feeds.ErrOneOfMany):
+		return "give the addresses of several nodes of the cluster: --redis HOST:PORT,HOST:PORT", true
+	case errors.As(err, &version) && version.Older:
+		return "freshet migrate brings the tables up to date", true
+	case errors.As(err, &version):
+		return "use the release that has made the tables, or a later one", true
 	case errors.As(err, &schema):
 		return "see docker/schema.cql for the tables", true
 	case errors.Is(err, cassandrastore.ErrOptions):

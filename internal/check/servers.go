@@ -119,19 +119,20 @@ func (r *run) cassandra(ctx context.Context) {
 		if !t.network(ctx, r.login.Cassandra.TLS) {
 			continue
 		}
-		missing, err := cassandrastore.Check(ctx, cassandrastore.Options{
+		isNew, err := cassandrastore.Check(ctx, cassandrastore.Options{
 			Addrs: []string{t.address}, Keyspace: r.cfg.Keyspace(), Replication: r.cfg.PostReplicas(),
 			Access: r.login.Cassandra, Log: slog.New(slog.DiscardHandler),
 		})
 		var schema *cassandrastore.SchemaError
-		if err != nil && !errors.As(err, &schema) {
+		var version *cassandrastore.VersionError
+		if err != nil && !errors.As(err, &schema) && !errors.As(err, &version) {
 			t.note(hopLogin, "", err)
 			continue
 		}
 		t.note(hopLogin, "answers"+as(r.login.Cassandra.User), nil)
 		found := "every table is there"
-		if missing {
-			found = "tables are missing: the first start creates them"
+		if isNew {
+			found = "there are no tables: the first start creates them"
 		}
 		t.note(hopSchema, found, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"freshet/internal/access"
 )
@@ -26,8 +27,8 @@ type Redis struct {
 }
 
 // Connect prepares Redis at the addresses: more than one are a cluster. It refuses a server whose maxmemory-policy is
-// not noeviction. The client never repeats a command by itself, but
-// where a cluster has moved its slot.
+// not noeviction. The client never repeats a command by itself, but where a cluster has refused it because its slot is
+// elsewhere.
 func Connect(ctx context.Context, layout Layout, addresses []string, opts ...Option) (*Redis, error) {
 	r, err := Prepare(layout, addresses, opts...)
 	if err != nil {
@@ -50,7 +51,10 @@ func Prepare(layout Layout, addresses []string, opts ...Option) (*Redis, error) 
 
 // Verify asks what Connect asks.
 func (r *Redis) Verify(ctx context.Context) error {
-	err := r.checkEviction(ctx)
+	err := r.checkCluster(ctx)
+	if err == nil {
+		err = r.checkEviction(ctx)
+	}
 	if err == nil {
 		err = r.loadScripts(ctx)
 	}
@@ -82,14 +86,20 @@ func newRedis(layout Layout, addresses []string, opts ...Option) *Redis {
 		// A flush is megabytes.
 		PipelineReadBufferSize:  256 << 10,
 		PipelineWriteBufferSize: 256 << 10,
+		// Servers that announce their maintenance are somebody's service; asking for it costs a goroutine a node, which the
+		// client of a cluster does not always end.
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled},
 	}
 	for _, opt := range opts {
 		opt(options)
 	}
 	r := &Redis{layout: layout, addresses: strings.Join(addresses, ","), client: redis.NewUniversalClient(options)}
-	if client, single := r.client.(*redis.Client); single {
+	switch client := r.client.(type) {
+	case *redis.Client:
 		r.gather = &gather{client: client}
 		r.wires = &wires{client: client, layout: layout}
+	case *redis.ClusterClient:
+		client.AddHook(repeatNothing{})
 	}
 	return r
 }
@@ -167,6 +177,7 @@ func (r *Redis) Do(ctx context.Context, ops ...Op) error {
 			err = errors.Join(err, again)
 		}
 	}
+	r.lookAgain(ctx)
 	return fmt.Errorf("%w: %w", ErrAway, err)
 }
 

@@ -3,8 +3,13 @@ package servers
 import (
 	"context"
 	"fmt"
+	"math"
+	"net"
 	"path/filepath"
 	"strconv"
+	"strings"
+
+	"github.com/gocql/gocql"
 
 	"freshet/internal/access"
 )
@@ -22,10 +27,14 @@ const cassandraLogging = `<configuration>
 </configuration>
 `
 
-// Cassandra starts one Cassandra node, of which keyspaces can have one replica. It syncs its log every ten seconds, as
+// Cassandra starts one Cassandra node, or three that share the ring evenly. A node syncs its log every ten seconds, as
 // nodes do that have others beside them, so a Kill may take what it has acknowledged since; with the settings
 // commitlog_sync: batch and commitlog_sync_period: 0ms it takes nothing.
 func Cassandra(ctx context.Context, o Options) (*Server, error) {
+	count := max(1, o.CassandraNodes)
+	if count != 1 && count != 3 {
+		return nil, fmt.Errorf("%w: %d of Cassandra: want 1 or 3", ErrNodes, o.CassandraNodes)
+	}
 	java, err := findJava()
 	if err != nil {
 		return nil, err
@@ -34,69 +43,107 @@ func Cassandra(ctx context.Context, o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	// All nodes listen on the same two ports, each on an address of its own: the driver asks the nodes that it finds
+	// through others on the port of the first.
 	s, err := prepare("cassandra", o, 1, 2)
 	if err != nil {
 		return nil, err
 	}
-	native, storage := s.ports.numbers[0], s.ports.numbers[1]
-	config, logging := filepath.Join(s.dir, "cassandra.yaml"), filepath.Join(s.dir, "logback.xml")
 	a, err := o.Secure.access()
+	if err == nil {
+		err = s.layOutCassandra(count, java, jars, o)
+	}
 	if err != nil {
 		return nil, s.abandon(err)
+	}
+	s.serves = func(ctx context.Context) error {
+		if o.Secure != nil {
+			if err := o.Secure.cassandraUser(ctx, s.Addrs()[0]); err != nil {
+				return err
+			}
+		}
+		for _, address := range s.Addrs() {
+			if err := askCassandra(ctx, address, count, a); err != nil {
+				return fmt.Errorf("ask %s: %w", address, err)
+			}
+		}
+		return nil
+	}
+	return s.open(ctx)
+}
+
+// layOutCassandra writes the configuration of the nodes.
+func (s *Server) layOutCassandra(count int, java, jars string, o Options) error {
+	native, storage := s.ports.numbers[0], s.ports.numbers[1]
+	seeds := make([]string, count)
+	for i := range seeds {
+		seeds[i] = cassandraAddress(i, storage)
 	}
 	secured := map[string]string{}
 	if o.Secure != nil {
 		secured = o.Secure.cassandra()
 	}
-	if err := writeSettings(config, ": ", s.cassandraSettings(native, storage), secured, o.Settings); err != nil {
-		return nil, s.abandon(err)
-	}
-	if err := writeFile(logging, cassandraLogging); err != nil {
-		return nil, s.abandon(err)
-	}
-	if err := writeFile(filepath.Join(s.dir, "tmp", "README"), "Native libraries are unpacked here.\n"); err != nil {
-		return nil, s.abandon(err)
-	}
-	args := cassandraFlags()
-	if o.QuickSchema {
-		args = append(args, "-Dcassandra.unsafesystem=true")
-	}
-	args = append(args,
-		"-javaagent:"+filepath.Join(jars, "jamm-0.4.0.jar"),
-		"-Djava.io.tmpdir="+filepath.Join(s.dir, "tmp"),
-		"-Dlogback.configurationFile="+logging,
-		"-Dcassandra.config=file:"+config,
-		"-Dcassandra.storagedir="+s.dir,
-		"-cp", filepath.Join(jars, "*"),
-		"org.apache.cassandra.service.CassandraDaemon",
-	)
-	s.nodes = []*node{{name: "cassandra", address: loopback(native), process: &process{
-		name: "Cassandra", program: java, args: args, dir: s.dir, log: filepath.Join(s.dir, "cassandra.log"),
-	}}}
-	s.serves = func(ctx context.Context) error {
-		if o.Secure != nil {
-			if err := o.Secure.cassandraUser(ctx, loopback(native)); err != nil {
-				return err
-			}
+	for i := range count {
+		dir := filepath.Join(s.dir, fmt.Sprintf("node-%d", i+1))
+		config, logging := filepath.Join(dir, "cassandra.yaml"), filepath.Join(dir, "logback.xml")
+		own := map[string]string{
+			"listen_address":        cassandraHost(i),
+			"rpc_address":           cassandraHost(i),
+			"native_transport_port": strconv.Itoa(native),
+			"storage_port":          strconv.Itoa(storage),
+			"initial_token":         strconv.FormatInt(cassandraToken(i, count), 10),
+			"seed_provider":         fmt.Sprintf(seedProvider, strings.Join(seeds, ",")),
 		}
-		return askCassandra(ctx, loopback(native), a)
+		if err := writeSettings(config, ": ", cassandraSettings(dir), own, secured, o.Settings); err != nil {
+			return err
+		}
+		if err := writeFile(logging, cassandraLogging); err != nil {
+			return err
+		}
+		if err := writeFile(filepath.Join(dir, "tmp", "README"), "Native libraries are unpacked here.\n"); err != nil {
+			return err
+		}
+		args := cassandraFlags()
+		if count > 1 { // three compilers and collectors that run beside each other would take the machine
+			args = append(args, "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+		}
+		if o.QuickSchema {
+			args = append(args, "-Dcassandra.unsafesystem=true")
+		}
+		args = append(args,
+			"-javaagent:"+filepath.Join(jars, "jamm-0.4.0.jar"),
+			"-Djava.io.tmpdir="+filepath.Join(dir, "tmp"),
+			"-Dlogback.configurationFile="+logging,
+			"-Dcassandra.config=file:"+config,
+			"-Dcassandra.storagedir="+dir,
+			"-cp", filepath.Join(jars, "*"),
+			"org.apache.cassandra.service.CassandraDaemon",
+		)
+		name := fmt.Sprintf("Cassandra node %d", i+1)
+		s.nodes = append(s.nodes, &node{name: name, address: cassandraAddress(i, native), process: &process{
+			name: name, program: java, args: args, dir: dir, log: filepath.Join(dir, "cassandra.log"),
+		}})
 	}
-	return s.open(ctx)
+	return nil
 }
 
-func (s *Server) cassandraSettings(native, storage int) map[string]string {
-	in := func(folder string) string { return strconv.Quote(filepath.Join(s.dir, folder)) }
+func cassandraHost(i int) string { return fmt.Sprintf("127.0.0.%d", i+1) }
+
+func cassandraAddress(i, port int) string {
+	return net.JoinHostPort(cassandraHost(i), strconv.Itoa(port))
+}
+
+// cassandraToken is where on the ring, which is all numbers of 64 bits, node i of count begins.
+func cassandraToken(i, count int) int64 { return int64(uint64(i) * (math.MaxUint64 / uint64(count))) }
+
+func cassandraSettings(dir string) map[string]string {
+	in := func(folder string) string { return strconv.Quote(filepath.Join(dir, folder)) }
 	return map[string]string{
 		"cluster_name":           "freshet",
 		"num_tokens":             "1",
-		"initial_token":          "0",
+		"auto_bootstrap":         "false", // every node has its share from the beginning
 		"partitioner":            "org.apache.cassandra.dht.Murmur3Partitioner",
 		"endpoint_snitch":        "SimpleSnitch",
-		"listen_address":         "127.0.0.1",
-		"rpc_address":            "127.0.0.1",
-		"native_transport_port":  strconv.Itoa(native),
-		"storage_port":           strconv.Itoa(storage),
-		"seed_provider":          fmt.Sprintf(seedProvider, loopback(storage)),
 		"data_file_directories":  "[" + in("data") + "]",
 		"commitlog_directory":    in("commitlog"),
 		"saved_caches_directory": in("saved_caches"),
@@ -122,7 +169,7 @@ func (s *Server) cassandraSettings(native, storage int) map[string]string {
 	}
 }
 
-// seedProvider has the node be its own seed.
+// seedProvider has the nodes be their own seeds, so that none waits for another.
 const seedProvider = "[{class_name: org.apache.cassandra.locator.SimpleSeedProvider, parameters: [{seeds: %q}]}]"
 
 // cassandraFlags are the JVM's: memory, a quick start of a single node, and the doors that Java 17 keeps shut.
@@ -155,15 +202,29 @@ func cassandraFlags() []string {
 	return flags
 }
 
-// askCassandra opens a session, as a program would.
-func askCassandra(ctx context.Context, address string, a access.Access) error {
+// askCassandra opens a session, as a program would. A node of several has to know the others, and all of them have to
+// answer.
+func askCassandra(ctx context.Context, address string, count int, a access.Access) error {
 	session, err := cassandraSession(address, a)
 	if err != nil {
 		return err
 	}
 	defer session.Close()
 	var version string
-	return session.Query("SELECT release_version FROM system.local").WithContext(ctx).Scan(&version)
+	err = session.Query("SELECT release_version FROM system.local").WithContext(ctx).Scan(&version)
+	if err != nil || count == 1 {
+		return err
+	}
+	var others int
+	if err := session.Query("SELECT count(*) FROM system.peers_v2").WithContext(ctx).Scan(&others); err != nil {
+		return err
+	}
+	if others != count-1 {
+		return fmt.Errorf("%w: it knows %d others of %d", ErrNodes, others, count-1)
+	}
+	// A table of which every node has a replica.
+	return session.Query("SELECT keyspace_name FROM system_distributed.view_build_status LIMIT 1").
+		Consistency(gocql.All).WithContext(ctx).Iter().Close()
 }
 
 // quiet drops what the driver says about a server that is not there yet.

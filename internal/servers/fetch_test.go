@@ -3,6 +3,7 @@ package servers
 import (
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -112,10 +113,33 @@ func TestMissingPrograms(t *testing.T) {
 	}
 }
 
-func TestBrokers(t *testing.T) {
-	for _, n := range []int{2, 4, 5} {
-		if _, err := Kafka(t.Context(), Options{Brokers: n}); !errors.Is(err, ErrBrokers) {
-			t.Errorf("%d brokers: got %v", n, err)
+func TestNumbersOfNodes(t *testing.T) {
+	for _, n := range []int{2, 4, 5, 7} {
+		starts := map[string]error{}
+		_, starts["Kafka"] = Kafka(t.Context(), Options{Brokers: n})
+		_, starts["Redis"] = Redis(t.Context(), Options{RedisNodes: n})
+		_, starts["Cassandra"] = Cassandra(t.Context(), Options{CassandraNodes: n})
+		for name, err := range starts {
+			if !errors.Is(err, ErrNodes) {
+				t.Errorf("%d nodes of %s: got %v", n, name, err)
+			}
+		}
+	}
+	if _, err := Redis(t.Context(), Options{RedisNodes: 6, Secure: &Secure{}}); !errors.Is(err, ErrNodes) {
+		t.Errorf("a cluster of Redis with users: got %v", err)
+	}
+}
+
+// The nodes share the ring evenly.
+func TestTokens(t *testing.T) {
+	if token := cassandraToken(0, 1); token != 0 {
+		t.Errorf("a node alone begins at %d", token)
+	}
+	const third = math.MaxUint64 / 3
+	for i := range 3 {
+		next := cassandraToken((i+1)%3, 3)
+		if share := uint64(next) - uint64(cassandraToken(i, 3)); share < third || share > third+3 {
+			t.Errorf("node %d has %d of the ring", i, share)
 		}
 	}
 }

@@ -41,15 +41,12 @@ const (
 `
 )
 
-// ErrBrokers is returned for a number of brokers other than 1 or 3.
-var ErrBrokers = errors.New("want 1 or 3 Kafka brokers")
-
 // Kafka starts brokers that are their own controllers. With three, topics have three replicas by default, of which two
 // must be in sync. Topics are not created on the fly, and groups do not wait for further members when they form.
 func Kafka(ctx context.Context, o Options) (*Server, error) {
 	count := max(1, o.Brokers)
 	if count != 1 && count != 3 {
-		return nil, fmt.Errorf("%w: got %d", ErrBrokers, o.Brokers)
+		return nil, fmt.Errorf("%w: %d of Kafka: want 1 or 3", ErrNodes, o.Brokers)
 	}
 	java, err := findJava()
 	if err != nil {

@@ -12,6 +12,7 @@
 //	fetch.go      jars from Maven Central, fetched once for all processes of a user
 //	secure.go     TLS and users
 //	kafka.go, redis.go, cassandra.go    configuration, command line, and the question that shows that a server serves
+//	rediscluster.go    six Redis nodes made into a cluster
 //
 // A server is ready when it has answered in its own protocol. An error about a server names its log and quotes the end.
 package servers
@@ -37,8 +38,14 @@ type Options struct {
 	// Dir keeps configuration, data, logs and the ports, so that a later server in the same Dir goes on where an earlier
 	// one was. Empty: a temporary directory that Close removes. One Server at a time uses a Dir.
 	Dir string
-	// Brokers is how many Kafka brokers: 0 or 1, or 3, each of which is a controller as well. The others start one node.
+	// Brokers is how many Kafka brokers: 0 or 1, or 3, each of which is a controller as well.
 	Brokers int
+	// RedisNodes is how many Redis nodes: 0 or 1, or 6, which are a cluster: masters are nodes 0 to 2, and node i+3 is a
+	// replica of node i until a fail-over. The servers of a cluster do not have users or TLS here.
+	RedisNodes int
+	// CassandraNodes is how many Cassandra nodes: 0 or 1, or 3, at 127.0.0.1, .2 and .3, which all are loopback on Linux
+	// only. Keyspaces can have as many replicas.
+	CassandraNodes int
 	// QuickSchema spares Cassandra a flush to the disk at each change of a schema, which takes half a second. A Kill then
 	// takes the tables with it.
 	QuickSchema bool
@@ -72,7 +79,7 @@ func (s *Secure) access() (access.Access, error) {
 
 const (
 	// startTimeout bounds a start, whatever the context allows: a busy machine takes ten times what an idle one does.
-	startTimeout = 2 * time.Minute
+	startTimeout = 5 * time.Minute
 	// stopTimeout is how long a node may take to end by itself before it is killed.
 	stopTimeout = 20 * time.Second
 	// attemptTimeout bounds one question whether a server serves.
@@ -80,6 +87,9 @@ const (
 	// attemptEvery is the pause between two of them.
 	attemptEvery = 20 * time.Millisecond
 )
+
+// ErrNodes is wrapped by the refusal of a number of nodes.
+var ErrNodes = errors.New("cannot start that many nodes")
 
 // ErrNoNode is wrapped by the errors for a node that the server does not have.
 var ErrNoNode = errors.New("no such node")

@@ -23,7 +23,7 @@ type write struct {
 const (
 	maxPartitions  = 10
 	batchBytes     = 5 << 10
-	partitionRows  = 100
+	partitionRows  = 200
 	partitionBytes = 64 << 10
 
 	// maxInFlight is how many requests of a Store may be under way. More only wait in the server's queue.

@@ -3,15 +3,15 @@ package cassandrastore
 import (
 	"context"
 	_ "embed"
-	"errors"
 	"fmt"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/gocql/gocql"
 )
 
-// Schema is the tables, without a keyspace.
+// Schema is the tables, without a keyspace, as the migrations together make them.
 //
 //go:generate cp schema.cql ../../../docker/schema.cql
 //go:embed schema.cql
@@ -19,10 +19,10 @@ var Schema string
 
 var keyspaceName = regexp.MustCompile(`^[a-z][a-z0-9_]{0,47}$`)
 
-// statements are those of Schema, without comments.
-func statements() []string {
+// statementsOf are those of a file, without comments.
+func statementsOf(text string) []string {
 	var all []string
-	for _, s := range strings.Split(comment.ReplaceAllString(Schema, ""), ";") {
+	for _, s := range strings.Split(comment.ReplaceAllString(text, ""), ";") {
 		if s = strings.TrimSpace(s); s != "" {
 			all = append(all, s)
 		}
@@ -32,54 +32,11 @@ func statements() []string {
 
 var comment = regexp.MustCompile(`--[^\n]*`)
 
-// ensureSchema creates what is missing. Two nodes that are told at the same moment to create the same table may make
-// two of it, so every process tells the first address that answers, and nobody if all is there.
-func ensureSchema(ctx context.Context, config gocql.ClusterConfig, o Options) error {
-	var errs []error
-	hosts := config.Hosts
-	for _, host := range hosts {
-		config.Hosts = []string{host}
-		config.DisableInitialHostLookup = true
-		session, err := connect(ctx, config)
-		if err != nil {
-			errs = append(errs, err)
-			continue
-		}
-		err = createMissing(ctx, session, o)
-		session.Close()
-		if err != nil {
-			return fmt.Errorf("create keyspace %s in Cassandra at %s: %w", o.Keyspace, host, err)
-		}
-		return nil
-	}
-	return errors.Join(errs...)
-}
+// changeOf is how a statement of a migration begins: what it does, and to which table. Either bears being carried out
+// twice.
+var changeOf = regexp.MustCompile(`^(CREATE TABLE IF NOT EXISTS|ALTER TABLE) (\w+)`)
 
-func createMissing(ctx context.Context, session *gocql.Session, o Options) error {
-	missing, err := missingTables(ctx, session, o.Keyspace)
-	if err != nil || !missing {
-		return err
-	}
-	// IF NOT EXISTS leaves a keyspace alone that an operator has made with other replicas.
-	create := fmt.Sprintf(
-		"CREATE KEYSPACE IF NOT EXISTS %s WITH replication = {'class': 'NetworkTopologyStrategy', 'replication_factor': %d}",
-		o.Keyspace, o.Replication)
-	// The driver waits after each statement until all nodes agree.
-	if err := session.Query(create).WithContext(ctx).Exec(); err != nil {
-		return err
-	}
-	for _, statement := range statements() {
-		statement = tableName.ReplaceAllString(statement, "CREATE TABLE IF NOT EXISTS "+o.Keyspace+".$1")
-		if err := session.Query(statement).WithContext(ctx).Exec(); err != nil {
-			return fmt.Errorf("%s: %w", strings.SplitN(statement, " (", 2)[0], err)
-		}
-	}
-	return nil
-}
-
-var tableName = regexp.MustCompile(`CREATE TABLE IF NOT EXISTS (\w+)`)
-
-// SchemaError says that a table is not as this program needs it: another version has made it.
+// SchemaError says that a table is not as this program needs it: somebody has changed it.
 type SchemaError struct{ Keyspace, Table, Column, Wanted, Found string }
 
 func (e *SchemaError) Error() string {
@@ -87,56 +44,92 @@ func (e *SchemaError) Error() string {
 	if e.Found == "" {
 		found = "missing"
 	}
-	return fmt.Sprintf("table %s.%s: column %s is %s, and has to be of type %s: another version of freshet has made the "+
-		"table; run that version, or bring the table up to date", e.Keyspace, e.Table, e.Column, found, e.Wanted)
+	return fmt.Sprintf("table %s.%s: column %s is %s, and has to be of type %s, as the migrations make it",
+		e.Keyspace, e.Table, e.Column, found, e.Wanted)
 }
 
-// Check says whether tables are missing, and creates nothing. The error is that of Open: a *SchemaError, or one that
-// wraps ErrRefused, or something that passes.
-func Check(ctx context.Context, o Options) (missing bool, err error) {
-	config, err := configure(&o)
-	if err != nil {
-		return false, err
-	}
-	config.DisableInitialHostLookup = true
-	session, err := connect(ctx, *config)
-	if err != nil {
-		return false, err
-	}
-	defer session.Close()
-	return missingTables(ctx, session, o.Keyspace)
+// Check says whether the keyspace is new, and creates nothing. The error is that of Open: a *VersionError, a
+// *SchemaError, or one that wraps ErrRefused, or something that passes.
+func Check(ctx context.Context, o Options) (isNew bool, err error) {
+	err = withAddress(ctx, o, func(session *gocql.Session) error {
+		found, err := look(ctx, session, o.Keyspace)
+		if err != nil {
+			return err
+		}
+		if found.empty() {
+			isNew = true
+			return nil
+		}
+		if left := len(pending(found.migrations)); left > 0 {
+			return &VersionError{Keyspace: o.Keyspace, Older: true, Detail: fmt.Sprintf(
+				"%d of %d migrations are missing", left, len(migrations))}
+		}
+		return found.check(o.Keyspace)
+	})
+	return isNew, err
 }
 
-// missingTables refuses tables that lack a column, or have one of another type. Columns that this program does not
-// know are a later version's, and do no harm.
-func missingTables(ctx context.Context, session *gocql.Session, keyspace string) (bool, error) {
-	found := map[string]map[string]string{}
+// schema is what a keyspace has.
+type schema struct {
+	tables     map[string]map[string]string // the type of each column of each table
+	migrations []Migration
+}
+
+// empty says that no table of posts is there.
+func (s *schema) empty() bool {
+	for table := range s.tables {
+		if !strings.HasPrefix(table, "schema_") {
+			return false
+		}
+	}
+	return true
+}
+
+// look reads what a keyspace has; one that does not exist has nothing.
+func look(ctx context.Context, session *gocql.Session, keyspace string) (*schema, error) {
+	s := &schema{tables: map[string]map[string]string{}}
 	iter := session.Query("SELECT table_name, column_name, type FROM system_schema.columns WHERE keyspace_name = ?",
 		keyspace).WithContext(ctx).Consistency(gocql.One).Iter()
 	var table, column, kind string
 	for iter.Scan(&table, &column, &kind) {
-		if found[table] == nil {
-			found[table] = map[string]string{}
+		if s.tables[table] == nil {
+			s.tables[table] = map[string]string{}
 		}
-		found[table][column] = kind
+		s.tables[table][column] = kind
 	}
 	if err := iter.Close(); err != nil {
-		return false, fmt.Errorf("list its tables: %w", err)
+		return s, fmt.Errorf("list the tables of keyspace %s: %w", keyspace, err)
 	}
-	missing := false
-	for _, statement := range statements() {
-		name := tableName.FindStringSubmatch(statement)[1]
-		if found[name] == nil {
-			missing = true
-			continue
+	var applied []Migration
+	if s.tables["schema_migrations"] != nil {
+		var m Migration
+		iter := session.Query("SELECT version, name, checksum, applied_at FROM " + keyspace + ".schema_migrations").
+			WithContext(ctx).Iter()
+		for iter.Scan(&m.Version, &m.Name, &m.Checksum, &m.AppliedAt) {
+			applied = append(applied, m)
+			m = Migration{AppliedAt: time.Time{}}
 		}
+		if err := iter.Close(); err != nil {
+			return s, fmt.Errorf("list the migrations of keyspace %s: %w", keyspace, err)
+		}
+	}
+	var err error
+	s.migrations, err = compare(keyspace, migrations, applied)
+	return s, err
+}
+
+// check refuses tables that lack a column, or have one of another type. Columns that this program does not know are
+// somebody's own, and do no harm.
+func (s *schema) check(keyspace string) error {
+	for _, statement := range statementsOf(Schema) {
+		name := changeOf.FindStringSubmatch(statement)[2]
 		for _, wanted := range columnOf.FindAllStringSubmatch(statement, -1) {
-			if kind := found[name][wanted[1]]; kind != wanted[2] {
-				return false, &SchemaError{keyspace, name, wanted[1], wanted[2], kind}
+			if kind := s.tables[name][wanted[1]]; kind != wanted[2] {
+				return &SchemaError{keyspace, name, wanted[1], wanted[2], kind}
 			}
 		}
 	}
-	return missing, nil
+	return nil
 }
 
 // columnOf is a line of a table in Schema.

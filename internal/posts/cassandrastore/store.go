@@ -2,7 +2,9 @@
 // one.
 //
 //	schema.cql  the tables, and why they are as they are
-//	schema.go   creates what is missing
+//	schema.go   what a keyspace has, and whether that will do
+//	migrations.go   the steps by which tables came to be as they are, in migrations/
+//	migrate.go  applies those that are missing, one process at a time
 //	store.go    Open, Close, and what an error says
 //	posts.go    Apply, Posts, ByAuthor
 //	followers.go    ApplyFollowers, Followers
@@ -90,13 +92,14 @@ type Store struct {
 
 var _ posts.Store = (*Store)(nil)
 
-// Open connects, and creates the keyspace and the tables if they are missing. An error says what to do.
+// Open connects. A keyspace that is new gets its tables; one that lacks later migrations, or has some that this program
+// does not know, is refused with a *VersionError. An error says what to do.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	config, err := configure(&o)
 	if err != nil {
 		return nil, err
 	}
-	if err := ensureSchema(ctx, *config, o); err != nil {
+	if err := ensureSchema(ctx, o); err != nil {
 		return nil, err
 	}
 	config.Keyspace = o.Keyspace

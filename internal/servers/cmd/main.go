@@ -1,7 +1,8 @@
 // Command cmd starts real Kafka, Redis and Cassandra on loopback ports, prints their addresses and stays until Ctrl-C.
 //
 //	go run ./internal/servers/cmd -dir ./servers -brokers 3
-//	go run ./internal/servers/cmd -cassandra=false
+//	go run ./internal/servers/cmd -redis-nodes 6 -cassandra-nodes 3 -brokers 3
+//	go run ./internal/servers/cmd -cassandra-nodes 0
 //	go run ./internal/servers/cmd -o json
 package main
 
@@ -25,8 +26,10 @@ import (
 
 func main() {
 	dir := flag.String("dir", "", "keep data, logs and ports in `DIR`; empty: temporary directories")
-	brokers := flag.Int("brokers", 1, "Kafka brokers: 1 or 3")
-	withCassandra := flag.Bool("cassandra", true, "start Cassandra as well")
+	var o servers.Options
+	flag.IntVar(&o.Brokers, "brokers", 1, "Kafka brokers: 1 or 3")
+	flag.IntVar(&o.RedisNodes, "redis-nodes", 1, "Redis nodes: 1, or 6, which are a cluster of 3 masters and 3 replicas")
+	flag.IntVar(&o.CassandraNodes, "cassandra-nodes", 1, "Cassandra nodes: 0, 1 or 3")
 	format := flag.String("o", "text", "text or json")
 	flag.Parse()
 	if flag.NArg() > 0 || *format != "text" && *format != "json" {
@@ -34,7 +37,7 @@ func main() {
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, *dir, *brokers, *withCassandra, *format)
+	err := run(ctx, *dir, o, *format)
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "servers:", err)
@@ -49,9 +52,9 @@ type addresses struct {
 	Cassandra []string `json:"cassandra,omitempty"`
 }
 
-func run(ctx context.Context, dir string, brokers int, withCassandra bool, format string) (err error) {
+func run(ctx context.Context, dir string, options servers.Options, format string) (err error) {
 	in := func(name string) servers.Options {
-		o := servers.Options{Brokers: brokers}
+		o := options
 		if dir != "" {
 			o.Dir = filepath.Join(dir, name)
 		}
@@ -69,6 +72,7 @@ func run(ctx context.Context, dir string, brokers int, withCassandra bool, forma
 	g, starting := errgroup.WithContext(ctx)
 	g.Go(func() (err error) { kafka, err = servers.Kafka(starting, in("kafka")); return err })
 	g.Go(func() (err error) { redis, err = servers.Redis(starting, in("redis")); return err })
+	withCassandra := options.CassandraNodes != 0
 	if withCassandra {
 		g.Go(func() (err error) { cassandra, err = servers.Cassandra(starting, in("cassandra")); return err })
 	}
@@ -84,7 +88,7 @@ func run(ctx context.Context, dir string, brokers int, withCassandra bool, forma
 		found.Cassandra = cassandra.Addrs()
 		started = append(started, cassandra)
 	}
-	if err := announce(found, min(brokers, 3), format, time.Since(start)); err != nil {
+	if err := announce(found, options, format, time.Since(start)); err != nil {
 		return err
 	}
 	running, ctx := errgroup.WithContext(ctx)
@@ -94,7 +98,7 @@ func run(ctx context.Context, dir string, brokers int, withCassandra bool, forma
 	return running.Wait()
 }
 
-func announce(a addresses, replication int, format string, took time.Duration) error {
+func announce(a addresses, o servers.Options, format string, took time.Duration) error {
 	if format == "json" {
 		return json.NewEncoder(os.Stdout).Encode(a)
 	}
@@ -106,7 +110,11 @@ func announce(a addresses, replication int, format string, took time.Duration) e
 		fmt.Printf("  Cassandra  %s\n", cassandra)
 		flags += " --cassandra " + cassandra
 	}
-	fmt.Printf("  freshet run all %s --replication %d --min-in-sync %d\n", flags, replication, replication/2+1)
+	replication := fmt.Sprintf("--replication %d --min-in-sync %d", o.Brokers, o.Brokers/2+1)
+	if nodes := o.CassandraNodes; nodes != 0 && nodes != o.Brokers {
+		replication += fmt.Sprintf(" --store-replication %d", nodes)
+	}
+	fmt.Printf("  freshet run all %s %s\n", flags, replication)
 	fmt.Printf("  freshet bench fanout --kafka %s --redis %s\n", kafka, redis)
 	fmt.Println("Ctrl-C ends them.")
 	return nil
