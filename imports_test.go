@@ -11,7 +11,7 @@ import (
 // allowed says which packages of the module each layer may import: those of the layers below it, named by prefix. The
 // way of a dependency is
 //
-//	cmd → internal/app → processors views emitters api → internal/{kafka,feeds,posts,events,tables} → freshet
+//	cmd → internal/app → processors views streams emitters api → internal/{kafka,feeds,posts,events,tables} → freshet
 var allowed = []struct {
 	pkg     string // a package and everything below it
 	imports []string
@@ -36,7 +36,8 @@ var allowed = []struct {
 		"freshet/internal/kafka", "freshet/internal/posts"}},
 	{"freshet/views", []string{"freshet", "freshet/internal/events", "freshet/internal/feeds", "freshet/internal/kafka",
 		"freshet/internal/posts", "freshet/processors/directory", "freshet/processors/following"}},
-	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/views", "freshet/internal/auth",
+	{"freshet/streams", []string{"freshet", "freshet/views", "freshet/internal/events", "freshet/internal/kafka"}},
+	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/streams", "freshet/views", "freshet/internal/auth",
 		"freshet/internal/events", "freshet/internal/feeds", "freshet/internal/idempotency"}},
 }
 

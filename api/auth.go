@@ -57,6 +57,8 @@ var permissions = map[string]permission{
 	"GET /v1/accounts/{id}/posts": {anyCaller, auth.Read, 1},
 	"GET /v1/accounts/{id}/feed":  {selfOnly, auth.Read, 1},
 
+	"GET /v1/accounts/{id}/feed/stream": {selfOnly, auth.Read, 5}, // one who comes back may read many posts
+
 	"GET /openapi.yaml": {who: anyone},
 }
 

@@ -61,7 +61,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"POST /v1/posts": author, "POST /v1/posts/batch": lines,
 		"GET /v1/posts/{post}": anybody, "PATCH /v1/posts/{post}": author,
 		"DELETE /v1/posts/{post}": author, "GET /v1/accounts/{id}/posts": anybody, "GET /v1/accounts/{id}/feed": self,
-		"GET /openapi.yaml": open,
+		"GET /v1/accounts/{id}/feed/stream": self,
+		"GET /openapi.yaml":                 open,
 	}
 	walked := 0
 	for template, item := range spec().Paths.Map() {
