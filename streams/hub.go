@@ -18,7 +18,7 @@ import (
 
 // The bounds of a process's streams, unless Config says otherwise.
 const (
-	// DefaultMost is how many streams a process keeps open. One takes some 40 KB with its connection.
+	// DefaultMost is how many streams a process keeps open. One takes some 30 KB with its connection.
 	DefaultMost = 20_000
 	// DefaultMostOfAccount is how many of them may be of one account: a few devices with a few windows each.
 	DefaultMostOfAccount = 10

@@ -18,10 +18,8 @@ import (
 	"freshet/internal/app"
 	"freshet/internal/config"
 	"freshet/internal/embedded"
-	"freshet/internal/kafka/kafkatest"
 )
 
-func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 // patience is how long a test waits for what should happen soon.
 const patience = 30 * time.Second

@@ -102,7 +102,7 @@ type Config struct {
 	RateBurst int
 	// MaxInFlight is how many requests the API works on at once; more are told to come again.
 	MaxInFlight int
-	// MaxStreams is how many streams of feeds the API keeps open; one takes some 40 KB.
+	// MaxStreams is how many streams of feeds the API keeps open; one takes some 30 KB.
 	MaxStreams int
 
 	// Prefix begins the names of all topics and groups.
