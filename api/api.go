@@ -182,6 +182,7 @@ func (a *API) routes() *mux.Router {
 		{http.MethodGet, account + "/posts", a.listPosts},
 
 		{http.MethodGet, "/openapi.yaml", getOpenAPI},
+		{http.MethodGet, "/docs", getDocs},
 	} {
 		methods := []string{route.method}
 		if route.method == http.MethodGet {
@@ -194,7 +195,7 @@ func (a *API) routes() *mux.Router {
 	}
 	everybody := permission{who: anyone}
 	r.NotFoundHandler = a.handler(everybody, func(http.ResponseWriter, *http.Request) error {
-		return notFound("there is nothing at this path; /openapi.yaml lists what there is")
+		return notFound("there is nothing at this path; /openapi.yaml and /docs list what there is")
 	})
 	r.MethodNotAllowedHandler = a.handler(everybody, a.methodNotAllowed)
 	return r

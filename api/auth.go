@@ -60,6 +60,7 @@ var permissions = map[string]permission{
 	"GET /v1/accounts/{id}/feed/stream": {selfOnly, auth.Read, 5}, // one who comes back may read many posts
 
 	"GET /openapi.yaml": {who: anyone},
+	"GET /docs":         {who: anyone},
 }
 
 // Verifier says who sent a request; see auth.Verifier.

@@ -268,12 +268,14 @@ var spec = sync.OnceValue(func() *openapi3.T {
 
 // Each line of a batch, and of its answer, is held against the items of the array that the file describes.
 func init() {
-	openapi3filter.RegisterBodyDecoder("text/event-stream", func(
-		body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn,
-	) (any, error) {
-		data, err := io.ReadAll(body)
-		return string(data), err
-	})
+	for _, media := range []string{"text/event-stream", "text/html"} {
+		openapi3filter.RegisterBodyDecoder(media, func(
+			body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn,
+		) (any, error) {
+			data, err := io.ReadAll(body)
+			return string(data), err
+		})
+	}
 	openapi3filter.RegisterBodyDecoder("application/x-ndjson", func(
 		body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn,
 	) (any, error) {

@@ -20,7 +20,6 @@ import (
 	"freshet/internal/embedded"
 )
 
-
 // patience is how long a test waits for what should happen soon.
 const patience = 30 * time.Second
 
