@@ -8,7 +8,7 @@ SERVERS ?=
 # Steps of `make sim`.
 STEPS ?= 10000000
 
-.PHONY: help run build test race lint check sim test-real test-faults servers generate
+.PHONY: help run build test race lint check fuzz-api sim test-real test-faults servers generate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ lint: ## go vet and golangci-lint
 	golangci-lint run ./...
 
 check: lint test ## lint and test
+
+fuzz-api: ## made-up requests against a running API, held to openapi.yaml, for a minute; needs python3 and PyPI
+	.ci/fuzz-api
 
 sim: ## the simulator, STEPS steps from a fresh seed
 	$(GO) run ./internal/sim/cmd -steps $(STEPS)

@@ -192,6 +192,10 @@ type viewer struct {
 func (a *API) viewer(r *http.Request) (v viewer, err error) {
 	c, named := callerOf(r), r.Header.Get(viewerHeader)
 	id := freshet.AccountID(named)
+	if given := r.Header.Values(viewerHeader); len(given) > 1 || len(given) == 1 && named == "" {
+		// Taken for nobody in particular, it would show what is for the author's followers.
+		return v, badRequest("%s is there %d times and says %q, want one account", viewerHeader, len(given), named)
+	}
 	switch {
 	case c != nil && !c.Service():
 		if named != "" && id != c.Account {

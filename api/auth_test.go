@@ -227,6 +227,7 @@ func TestAsWhomOneSees(t *testing.T) {
 	get("cyd", "bob").want(http.StatusForbidden)
 	get("backend", "nobody").want(http.StatusBadRequest)
 	get("backend", "a b").want(http.StatusBadRequest)
+	get("backend", "").want(http.StatusBadRequest) // not as if nobody had been named
 	free.do(http.MethodGet, "/v1/posts/"+public.ID, "", "Freshet-Viewer", "eve").want(http.StatusNotFound)
 
 	// What somebody cannot see, it cannot tell from what is not there.
