@@ -65,7 +65,8 @@ func TestImportDirections(t *testing.T) {
 		}
 		seen[p.ImportPath] = true
 		for _, imported := range p.Imports {
-			if (p.ImportPath == "freshet" || p.ImportPath == "freshet/client") && strings.Contains(strings.Split(imported, "/")[0], ".") {
+			bare := p.ImportPath == "freshet" || p.ImportPath == "freshet/client"
+			if bare && strings.Contains(strings.Split(imported, "/")[0], ".") {
 				t.Errorf("%s imports %s; it may import the standard library only", p.ImportPath, imported)
 			}
 			if strings.Split(imported, "/")[0] == "freshet" && !mayImport(p.ImportPath, imported) {
