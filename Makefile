@@ -10,7 +10,7 @@ STEPS ?= 10000000
 # How long `make soak` begins new runs.
 SOAK ?= 2h
 
-.PHONY: help run build test race lint check mutants sim test-real test-faults soak servers generate
+.PHONY: help run build test race lint check fuzz-api mutants sim test-real test-faults soak servers generate
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "%-12s %s\n", $$1, $$2}'
@@ -36,6 +36,9 @@ check: lint test ## lint and test
 
 mutants: ## deliberate bugs, each of which a test has to catch; some 15 minutes
 	internal/mutants/run
+
+fuzz-api: ## made-up requests against a running API, held to openapi.yaml, for a minute; needs python3 and PyPI
+	.ci/fuzz-api
 
 sim: ## the simulator, STEPS steps from a fresh seed
 	$(GO) run ./internal/sim/cmd -steps $(STEPS)

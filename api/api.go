@@ -16,6 +16,7 @@ import (
 	"freshet"
 	"freshet/emitters"
 	"freshet/internal/idempotency"
+	"freshet/streams"
 	"freshet/views"
 )
 
@@ -80,6 +81,7 @@ type Config struct {
 	Followers FollowerLists
 	Feeds     FeedReader
 	Posts     PostReader
+	Streams   *streams.Hub
 	Publisher PostWriter
 	Emitters  *emitters.Emitters
 	Minter    *freshet.Minter
@@ -154,6 +156,7 @@ func (a *API) routes() *mux.Router {
 		// mux tries one after another, each with a regular expression: what is asked most comes first.
 		{http.MethodGet, account + "/feed", tagged(a.getFeed)},
 		{http.MethodPost, "/v1/posts", a.idempotent(MaxBody, a.createPost)},
+		{http.MethodGet, account + "/feed/stream", a.streamFeed},
 
 		{http.MethodPut, account, a.putAccount},
 		{http.MethodGet, account, a.getAccount},
@@ -179,6 +182,7 @@ func (a *API) routes() *mux.Router {
 		{http.MethodGet, account + "/posts", a.listPosts},
 
 		{http.MethodGet, "/openapi.yaml", getOpenAPI},
+		{http.MethodGet, "/docs", getDocs},
 	} {
 		methods := []string{route.method}
 		if route.method == http.MethodGet {
@@ -191,7 +195,7 @@ func (a *API) routes() *mux.Router {
 	}
 	everybody := permission{who: anyone}
 	r.NotFoundHandler = a.handler(everybody, func(http.ResponseWriter, *http.Request) error {
-		return notFound("there is nothing at this path; /openapi.yaml lists what there is")
+		return notFound("there is nothing at this path; /openapi.yaml and /docs list what there is")
 	})
 	r.MethodNotAllowedHandler = a.handler(everybody, a.methodNotAllowed)
 	return r
@@ -206,13 +210,6 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "private, no-store")
-	if !open(r) {
-		if !a.gate.enter() {
-			writeProblem(w, unavailable(shedRetry, nil, "too many requests are being worked on"))
-			return
-		}
-		defer a.gate.leave()
-	}
 	sent := &sentWriter{ResponseWriter: w}
 	defer func() {
 		switch p := recover(); {
@@ -228,7 +225,22 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			writeProblem(w, internalError())
 		}
 	}()
-	a.router.ServeHTTP(sent, r)
+	a.answer(sent, r)
+	if sent.rest != nil {
+		sent.rest(r.Context())
+	}
+}
+
+// answer answers within the bounds for requests.
+func (a *API) answer(w *sentWriter, r *http.Request) {
+	if !open(r) {
+		if !a.gate.enter() {
+			writeProblem(w, unavailable(shedRetry, nil, "too many requests are being worked on"))
+			return
+		}
+		defer a.gate.leave()
+	}
+	a.router.ServeHTTP(w, r)
 }
 
 // handler surrounds a route: its deadlines, who may use it, the positions that the request waits for, and its error as
@@ -283,6 +295,9 @@ func (a *API) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
 type sentWriter struct {
 	http.ResponseWriter
 	sent bool
+	// rest, if a handler has set it, goes on with the answer once the handler has returned: for as long as it takes, and
+	// without one of the places for requests.
+	rest func(ctx context.Context)
 }
 
 func (w *sentWriter) WriteHeader(status int) {

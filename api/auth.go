@@ -57,7 +57,10 @@ var permissions = map[string]permission{
 	"GET /v1/accounts/{id}/posts": {anyCaller, auth.Read, 1},
 	"GET /v1/accounts/{id}/feed":  {selfOnly, auth.Read, 1},
 
+	"GET /v1/accounts/{id}/feed/stream": {selfOnly, auth.Read, 5}, // one who comes back may read many posts
+
 	"GET /openapi.yaml": {who: anyone},
+	"GET /docs":         {who: anyone},
 }
 
 // Verifier says who sent a request; see auth.Verifier.
@@ -189,6 +192,10 @@ type viewer struct {
 func (a *API) viewer(r *http.Request) (v viewer, err error) {
 	c, named := callerOf(r), r.Header.Get(viewerHeader)
 	id := freshet.AccountID(named)
+	if given := r.Header.Values(viewerHeader); len(given) > 1 || len(given) == 1 && named == "" {
+		// Taken for nobody in particular, it would show what is for the author's followers.
+		return v, badRequest("%s is there %d times and says %q, want one account", viewerHeader, len(given), named)
+	}
 	switch {
 	case c != nil && !c.Service():
 		if named != "" && id != c.Account {

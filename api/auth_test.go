@@ -61,7 +61,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 		"POST /v1/posts": author, "POST /v1/posts/batch": lines,
 		"GET /v1/posts/{post}": anybody, "PATCH /v1/posts/{post}": author,
 		"DELETE /v1/posts/{post}": author, "GET /v1/accounts/{id}/posts": anybody, "GET /v1/accounts/{id}/feed": self,
-		"GET /openapi.yaml": open,
+		"GET /v1/accounts/{id}/feed/stream": self,
+		"GET /openapi.yaml":                 open, "GET /docs": open,
 	}
 	walked := 0
 	for template, item := range spec().Paths.Map() {
@@ -226,6 +227,7 @@ func TestAsWhomOneSees(t *testing.T) {
 	get("cyd", "bob").want(http.StatusForbidden)
 	get("backend", "nobody").want(http.StatusBadRequest)
 	get("backend", "a b").want(http.StatusBadRequest)
+	get("backend", "").want(http.StatusBadRequest) // not as if nobody had been named
 	free.do(http.MethodGet, "/v1/posts/"+public.ID, "", "Freshet-Viewer", "eve").want(http.StatusNotFound)
 
 	// What somebody cannot see, it cannot tell from what is not there.

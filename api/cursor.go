@@ -47,17 +47,30 @@ func (c cursors) seal(kind listKind, of freshet.Number, value uint64) string {
 
 // open returns the value, if the cursor was sealed for this list of this account.
 func (c cursors) open(cursor string, kind listKind, of freshet.Number) (uint64, error) {
-	b, err := cursorEncoding.DecodeString(cursor)
-	if err != nil || len(b) != cursorBody+cursorMAC || !hmac.Equal(b[cursorBody:], c.mac(b[:cursorBody])) {
-		return 0, badRequest("the cursor is not one that this API gave out")
+	b, err := c.opened(cursor)
+	if err != nil {
+		return 0, err
 	}
-	if b[0] != cursorVersion {
-		return 0, badRequest("the cursor is of version %d, which is not known here", b[0])
-	}
-	if listKind(b[1]) != kind || freshet.Number(binary.BigEndian.Uint64(b[2:])) != of {
+	if len(b) != cursorBody || listKind(b[1]) != kind || freshet.Number(binary.BigEndian.Uint64(b[2:])) != of {
 		return 0, badRequest("the cursor belongs to another list")
 	}
 	return binary.BigEndian.Uint64(b[10:]), nil
+}
+
+// opened is what was sealed, at least its first two bytes, if it was sealed here.
+func (c cursors) opened(cursor string) ([]byte, error) {
+	b, err := cursorEncoding.DecodeString(cursor)
+	if err != nil || len(b) < 2+cursorMAC {
+		return nil, badRequest("the cursor is not one that this API gave out")
+	}
+	body, mac := b[:len(b)-cursorMAC], b[len(b)-cursorMAC:]
+	if !hmac.Equal(mac, c.mac(body)) {
+		return nil, badRequest("the cursor is not one that this API gave out")
+	}
+	if body[0] != cursorVersion {
+		return nil, badRequest("the cursor is of version %d, which is not known here", body[0])
+	}
+	return body, nil
 }
 
 func (c cursors) mac(b []byte) []byte {

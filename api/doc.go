@@ -12,6 +12,8 @@
 //	respond.go    writing JSON, lists and links; json.go writes posts
 //	cursor.go     signed places in lists
 //	position.go   Freshet-Position: reads that include an earlier write
+//	openapi.go    the description of the API; docs.go makes a page of it
+//	stream.go     feeds as they happen: Server-Sent Events
 //	accounts.go, relations.go, lists.go, posts.go, batch.go, feed.go   the resources
 //
 // # Who may do what

@@ -42,7 +42,7 @@ func (g *gate) enter() bool {
 func (g *gate) leave() { g.inFlight.Add(-1) }
 
 // open says whether a request is answered however much there is to do: it costs nothing, and monitors use it.
-func open(r *http.Request) bool { return r.URL.Path == "/openapi.yaml" }
+func open(r *http.Request) bool { return r.URL.Path == "/openapi.yaml" || r.URL.Path == "/docs" }
 
 // mostCallers is how many callers' rates are remembered: some 300 bytes each. Who is forgotten, because so many others
 // came since, begins anew with a full burst.

@@ -28,6 +28,7 @@ import (
 	"freshet/processors/directory"
 	"freshet/processors/following"
 	"freshet/processors/processortest"
+	"freshet/streams"
 	"freshet/views"
 )
 
@@ -88,9 +89,14 @@ func (d *deployment) open(t *testing.T) (p *process, run func()) {
 	})
 	minter, err := freshet.NewMinter(1, time.Now)
 	must(err)
+	hub := streams.New(streams.Config{
+		Brokers: d.Brokers, Topic: d.Names.Topic(freshet.Posts), Partitions: partitions, Rows: rows, Accounts: accounts,
+		Log: d.Logger(),
+	})
+	rows.Notice(hub.Changed)
 	p = &process{t: t, config: api.Config{
 		Accounts: accounts, Stats: stats, Following: rows, Followers: d.posts, Feeds: d.posts, Posts: d.posts,
-		Publisher: d.posts, Emitters: write, Minter: minter,
+		Streams: hub, Publisher: d.posts, Emitters: write, Minter: minter,
 		CursorKey: bytes.Repeat([]byte{7}, 32), FollowCap: followCap, Log: d.Logger(),
 	}}
 	handler, err := api.New(p.config)
@@ -106,6 +112,8 @@ func (d *deployment) open(t *testing.T) (p *process, run func()) {
 		d.Await("accounts recovered", accounts.Ready())
 		d.Await("stats recovered", stats.Ready())
 		d.Await("following recovered", rows.Ready())
+		d.Run("streams", hub.Run)
+		d.Await("streams begin", hub.Ready())
 		t.Cleanup(p.server.Close) // before the views end
 	}
 	return p, run
@@ -161,7 +169,11 @@ func (p *process) do(method, path, body string, headers ...string) answer {
 		p.t.Fatal(err)
 	}
 	defer response.Body.Close() //nolint:errcheck // it has been read
-	data, err := io.ReadAll(response.Body)
+	var answered io.Reader = response.Body
+	if response.Header.Get("Content-Type") == "text/event-stream" {
+		answered = io.LimitReader(answered, int64(len("retry: 1000\n\n"))) // the rest comes when something happens
+	}
+	data, err := io.ReadAll(answered)
 	if err != nil {
 		p.t.Fatal(err)
 	}
@@ -256,6 +268,14 @@ var spec = sync.OnceValue(func() *openapi3.T {
 
 // Each line of a batch, and of its answer, is held against the items of the array that the file describes.
 func init() {
+	for _, media := range []string{"text/event-stream", "text/html"} {
+		openapi3filter.RegisterBodyDecoder(media, func(
+			body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn,
+		) (any, error) {
+			data, err := io.ReadAll(body)
+			return string(data), err
+		})
+	}
 	openapi3filter.RegisterBodyDecoder("application/x-ndjson", func(
 		body io.Reader, _ http.Header, _ *openapi3.SchemaRef, _ openapi3filter.EncodingFn,
 	) (any, error) {

@@ -13,19 +13,34 @@ import (
 // disk. It is safe for concurrent use.
 type Following struct {
 	*table
-	rows *rowCache[*freshet.Following]
+	rows    *rowCache[*freshet.Following]
+	noticed func(freshet.Number)
 }
 
 // NewFollowing opens the view; the caller runs it.
 func NewFollowing(brokers []string, names freshet.Names, settings kafka.ViewSettings) (*Following, error) {
 	f := &Following{rows: newRowCache(maxCachedRelations, costOfRow)}
 	t, err := openTable(brokers, names.Table(freshet.FollowingGroup), following.Table{},
-		func(key string, _ []byte) { f.rows.invalidate(key) }, settings)
+		func(key string, _ []byte) { f.changed(key) }, settings)
 	if err != nil {
 		return nil, err
 	}
 	f.table = t
 	return f, nil
+}
+
+// Notice has f called with each account whose row has changed: after look-ups find the new row, and before those who
+// wait for it are woken. It is set before Run; f must not block.
+func (f *Following) Notice(changed func(freshet.Number)) { f.noticed = changed }
+
+func (f *Following) changed(key string) {
+	f.rows.invalidate(key)
+	if f.noticed == nil {
+		return
+	}
+	if n, err := freshet.ParseNumber(key); err == nil { // no account has any other key
+		f.noticed(n)
+	}
 }
 
 // Row is the account's row, nil for one that has never followed, muted or blocked anyone. It is shared: callers do not

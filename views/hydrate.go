@@ -24,6 +24,8 @@ type body struct {
 	state bodyState
 	post  freshet.Post
 	well  bool // nothing was lacking: a body that is unknown was never written
+	// offset is that of the record in posts of which Redis has the body; -1 if the body is not from there.
+	offset int64
 }
 
 // hydrate finds the posts of ids: in Redis, else among known, else in the post store; known may be nil. What the store
@@ -66,7 +68,7 @@ func (f *Feeds) hydrate(
 		case read.Deleted:
 			bodies[i].state = bodyGone
 		case ok && read.State.Well():
-			bodies[i] = body{state: bodyFound, post: post}
+			bodies[i] = body{state: bodyFound, post: post, offset: read.Offset}
 		default:
 			missing = append(missing, ids[i])
 		}
@@ -93,7 +95,7 @@ func (f *Feeds) hydrate(
 		switch {
 		case found && post.DeletedAt.IsZero():
 			if reached.tombstones(reads[i]) {
-				bodies[i] = body{state: bodyFound, post: post}
+				bodies[i] = body{state: bodyFound, post: post, offset: -1}
 			}
 		case found, id < reached.through:
 			bodies[i].state = bodyGone

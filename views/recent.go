@@ -60,7 +60,7 @@ func (r *Recent) look(ids []freshet.PostID, bodies []body) (drawn ticket) {
 			ok = ok && age < recentTurn
 		}
 		if ok {
-			bodies[i] = body{state: bodyFound, post: post}
+			bodies[i] = body{state: bodyFound, post: post, offset: -1}
 		}
 	}
 	return ticket{r.forgets, now}

@@ -30,6 +30,15 @@ type Config struct {
 	Groups map[string]*kafka.Group
 	// Corrupt is how many values in Redis this process has found corrupt.
 	Corrupt func() int64
+	// Metrics are others that are shown.
+	Metrics []Metric
+}
+
+// Metric is a number that is asked for when somebody looks.
+type Metric struct {
+	Name, Help string
+	Counter    bool // it only grows
+	Value      func() float64
 }
 
 // Position is an offset of a partition.
@@ -172,6 +181,13 @@ func (c Config) metrics() http.Handler {
 			Name: "freshet_corrupt_values_total", Help: "Values in Redis that were corrupt; they are built anew.",
 		}, func() float64 { return float64(c.Corrupt()) }),
 	)
+	for _, m := range c.Metrics {
+		if m.Counter {
+			registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: m.Name, Help: m.Help}, m.Value))
+		} else {
+			registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: m.Name, Help: m.Help}, m.Value))
+		}
+	}
 	return promhttp.HandlerFor(registry, promhttp.HandlerOpts{})
 }
 

@@ -27,6 +27,7 @@ import (
 	"freshet/internal/auth"
 	"freshet/internal/config"
 	"freshet/internal/kafka"
+	"freshet/streams"
 )
 
 // App is a process of freshet. Open it, Run it.
@@ -42,8 +43,9 @@ type App struct {
 	handler          atomic.Pointer[http.Handler] // the API's, once it is ready
 	operators        atomic.Pointer[http.Handler] // the operators', which knows no groups before they are there
 	ready            chan struct{}
-	pages            http.Handler // shown at /, if not nil
-	corrupt          atomic.Int64 // values in Redis that were found corrupt
+	pages            http.Handler                // shown at /, if not nil
+	streams          atomic.Pointer[streams.Hub] // nil where there is no API
+	corrupt          atomic.Int64                // values in Redis that were found corrupt
 
 	mu       sync.Mutex
 	troubles map[string]func() error // by part: why it does not get on at the moment, though it runs; by mu
@@ -188,8 +190,41 @@ func (a *App) trouble(name string, ask func() error) {
 func (a *App) operate() {
 	handler := admin.Handler(admin.Config{
 		Missing: a.Missing, Groups: maps.Clone(a.groups), Corrupt: a.corrupt.Load,
+		Metrics: a.streamMetrics(),
 	})
 	a.operators.Store(&handler)
+}
+
+// streamMetrics are the counts of the streams that there are now.
+func (a *App) streamMetrics() []admin.Metric {
+	hub := a.streams.Load()
+	if hub == nil {
+		return nil
+	}
+	count := func(name, help string, counter bool, of func(streams.Counts) float64) admin.Metric {
+		return admin.Metric{
+			Name: "freshet_stream" + name, Help: help, Counter: counter, Value: func() float64 { return of(hub.Counts()) },
+		}
+	}
+	return []admin.Metric{
+		count("s_open", "Streams of feeds that are open.", false, func(c streams.Counts) float64 { return float64(c.Open) }),
+		count("_events_total", "Events that streams were given, each stream counted.", true,
+			func(c streams.Counts) float64 { return float64(c.Events) }),
+		count("s_slow_total", "Streams that were ended because their readers were too slow.", true,
+			func(c streams.Counts) float64 { return float64(c.Slow) }),
+		count("s_resumed_total", "Streams that began where an earlier one was.", true,
+			func(c streams.Counts) float64 { return float64(c.Resumes) }),
+		count("s_replayed_total", "Readings of the log for streams that began far back.", true,
+			func(c streams.Counts) float64 { return float64(c.Replays) }),
+		count("s_reset_total", "Streams that were told to read the feed anew.", true,
+			func(c streams.Counts) float64 { return float64(c.Resets) }),
+		count("_rounds_waited_total", "Rounds of records that waited until readers found what they said.", true,
+			func(c streams.Counts) float64 { return float64(c.Waiting) }),
+		count("_records_total", "Records of posts that were read for streams.", true,
+			func(c streams.Counts) float64 { return float64(c.Records) }),
+		count("_delay_seconds", "From the time of a record to its streams, last time.", false,
+			func(c streams.Counts) float64 { return c.Delay.Seconds() }),
+	}
 }
 
 // stopTimeout bounds how long requests may take to end.
@@ -205,6 +240,11 @@ func (a *App) Run(ctx context.Context) (err error) {
 		(*a.operators.Load()).ServeHTTP(w, r)
 	}), a.log)
 	public := api.NewServer(http.HandlerFunc(a.serve), a.log)
+	public.RegisterOnShutdown(func() { // else it would wait for streams, which do not end by themselves
+		if hub := a.streams.Load(); hub != nil {
+			hub.Drain()
+		}
+	})
 	ctx, fail := context.WithCancelCause(ctx)
 	defer fail(nil)
 

@@ -24,6 +24,7 @@ import (
 	"freshet/processors/directory"
 	"freshet/processors/fanout"
 	"freshet/processors/following"
+	"freshet/streams"
 	"freshet/views"
 )
 
@@ -194,8 +195,17 @@ func (a *App) api() error {
 		Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
 		Now: time.Now, Random: rand.Uint64, Pause: pause, Corrupt: a.foundCorrupt,
 	}
+	hub := streams.New(streams.Config{
+		Brokers: brokers, Topic: names.Topic(freshet.Posts), Partitions: a.cfg.Partitions,
+		Client: kafka.ClientOptions(a.servers.clients), Feeds: reader, Rows: rows, Accounts: accounts,
+		Most: a.cfg.MaxStreams, Log: a.log,
+	})
+	rows.Notice(hub.Changed)
+	a.view("streams", hub)
+	a.streams.Store(hub)
 	c := api.Config{
 		Accounts: accounts, Stats: stats, Following: rows, Followers: a.servers.store, Feeds: reader, Posts: reader,
+		Streams: hub,
 		Publisher: &emitters.Publisher{
 			Emitters: writers, Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store,
 			Forget: reader.Recent.Forget, Unwritten: reader.Unwritten.Note, Log: a.log,

@@ -102,6 +102,8 @@ type Config struct {
 	RateBurst int
 	// MaxInFlight is how many requests the API works on at once; more are told to come again.
 	MaxInFlight int
+	// MaxStreams is how many streams of feeds the API keeps open; one takes some 30 KB.
+	MaxStreams int
 
 	// Prefix begins the names of all topics and groups.
 	Prefix string
@@ -150,7 +152,8 @@ func Default() Config {
 		KafkaListen: DefaultKafkaListen,
 		RedisListen: DefaultRedisListen,
 		KafkaSASL:   DefaultKafkaSASL,
-		MaxInFlight: 1024, // see api.DefaultMaxInFlight
+		MaxInFlight: 1024,   // see api.DefaultMaxInFlight
+		MaxStreams:  20_000, // see streams.DefaultMost
 		Prefix:      freshet.DefaultPrefix,
 		Partitions:  8,
 		Replication: 3,
@@ -288,6 +291,8 @@ func (c Config) validateAPI() error {
 		return fmt.Errorf("--rate-burst %d: there is no limit without --rate-limit", c.RateBurst)
 	case c.MaxInFlight < 1:
 		return fmt.Errorf("--max-in-flight %d: want at least 1", c.MaxInFlight)
+	case c.MaxStreams < 1:
+		return fmt.Errorf("--max-streams %d: want at least 1", c.MaxStreams)
 	case c.Has(API) && !c.Auth.Enabled() && !loopback(c.Listen):
 		return fmt.Errorf("--listen %s without authentication: %w; give it service keys with --auth-keys, tokens with "+
 			"--auth-jwks, --auth-issuer and --auth-audience, or an address of loopback", c.Listen, ErrOpen)
