@@ -20,8 +20,8 @@ type given struct {
 }
 
 // Whatever comes in whatever order: every entry is flushed once, behind its head, within a round; who waits is told
-// when what it waits for is flushed, not before and not later; and small deliveries go with the next flush, however much
-// waits.
+// when what it waits for is flushed, not before and not later; and small deliveries go with the next flush, however
+// much waits.
 func TestBacklog(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)

@@ -22,9 +22,9 @@ type PostRecord struct {
 }
 
 // Outcome is what a message has to do, in this order: the node is written if it changed; Loop is sent; Delivery goes to
-// the writer. The message is finished when the table, the loop and Redis have acknowledged; with a Report, also all that
-// was handed to the writer before. Then Report, Stats and Tier are sent, and when they are acknowledged the message is
-// released.
+// the writer. The message is finished when the table, the loop and Redis have acknowledged; with a Report, also all
+// that was handed to the writer before. Then Report, Stats and Tier are sent, and when they are acknowledged the
+// message is released.
 type Outcome struct {
 	Effects
 	Delivery *feeds.Delivery
