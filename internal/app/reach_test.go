@@ -114,6 +114,12 @@ func TestKafkaThatComesLater(t *testing.T) {
 	address := freeAddress(t)
 	c := settings(t, address)
 	c.Wait = time.Hour
+	var broker *embedded.Kafka
+	t.Cleanup(func() { // after the process
+		if broker != nil {
+			broker.Close()
+		}
+	})
 	a, _ := run(t, c)
 	await(t, "readiness tells that Kafka is away", func() bool {
 		status, text := readiness(t, a)
@@ -122,11 +128,10 @@ func TestKafkaThatComesLater(t *testing.T) {
 		}
 		return strings.Contains(text, "kafka is failed") && strings.Contains(text, address)
 	})
-	broker, err := embedded.StartKafka("", address)
-	if err != nil {
+	var err error
+	if broker, err = embedded.StartKafka("", address); err != nil {
 		t.Fatal(err)
 	}
-	defer broker.Close()
 	await(t, "the process is ready", func() bool {
 		status, _ := readiness(t, a)
 		return status == http.StatusOK
@@ -188,7 +193,7 @@ func TestCursorKeyIsShared(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer broker.Close()
+	t.Cleanup(broker.Close) // after the processes
 	file := filepath.Join(t.TempDir(), "key")
 	var first []byte
 	for range 2 {

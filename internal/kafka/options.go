@@ -192,17 +192,6 @@ func producerBuilder(config func(string) *sarama.Config, wrap func(goka.Producer
 	}
 }
 
-// topicManagerBuilder makes topic managers that create nothing: goka would keep a loop topic for an hour. EnsureTopics
-// has made the topics before.
-func topicManagerBuilder(config func(string) *sarama.Config, clientID string) goka.TopicManagerBuilder {
-	return func(brokers []string) (goka.TopicManager, error) {
-		policy := goka.NewTopicManagerConfig()
-		policy.NoCreate = true
-		policy.MismatchBehavior = goka.TMConfigMismatchBehaviorIgnore // EnsureTopics compares, with our values
-		return goka.NewTopicManager(brokers, ConfigFor(config, clientID), policy)
-	}
-}
-
 func orDefaultLogger(l *slog.Logger) *slog.Logger {
 	if l == nil {
 		return slog.Default()
