@@ -76,7 +76,7 @@ func withAddress(ctx context.Context, o Options, f func(*gocql.Session) error) e
 		err = f(session)
 		session.Close()
 		if err != nil {
-			return fmt.Errorf("schema of Cassandra at %s: %w", host, err)
+			return fmt.Errorf("schema of keyspace %s in Cassandra at %s: %w%s", o.Keyspace, host, err, hint(err))
 		}
 		return nil
 	}

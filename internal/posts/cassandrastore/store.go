@@ -213,22 +213,26 @@ const badRequest = 0x2000
 
 // fail says what was attempted, where, and what may help.
 func (s *Store) fail(what string, err error) error {
-	hint := ""
-	var unavailable *gocql.RequestErrUnavailable
-	switch {
-	case errors.As(err, &unavailable):
-		hint = fmt.Sprintf("; %d of the %d replicas needed for %s are up: start the others, or have fewer replicas",
-			unavailable.Alive, unavailable.Required, unavailable.Consistency)
-	case errors.Is(err, gocql.ErrNoConnections), errors.Is(err, gocql.ErrConnectionClosed):
-		hint = "; is it up?"
-	case errors.Is(err, gocql.ErrTimeoutNoResponse):
-		hint = "; it is overloaded, or cannot be reached"
-	}
 	var request gocql.RequestError
 	if !errors.As(err, &request) || request.Code() < badRequest {
 		err = fmt.Errorf("%w: %w", freshet.ErrStoreAway, err)
 	}
-	return fmt.Errorf("%s: %s: %w%s", s.where, what, err, hint)
+	return fmt.Errorf("%s: %s: %w%s", s.where, what, err, hint(err))
+}
+
+// hint is what may help against an error, to be put behind it.
+func hint(err error) string {
+	var unavailable *gocql.RequestErrUnavailable
+	switch {
+	case errors.As(err, &unavailable):
+		return fmt.Sprintf("; %d of the %d replicas needed for %s are up: start the others, or have fewer replicas",
+			unavailable.Alive, unavailable.Required, unavailable.Consistency)
+	case errors.Is(err, gocql.ErrNoConnections), errors.Is(err, gocql.ErrConnectionClosed):
+		return "; is it up?"
+	case errors.Is(err, gocql.ErrTimeoutNoResponse):
+		return "; it is overloaded, or cannot be reached"
+	}
+	return ""
 }
 
 // query is a read. The caller scans it.
