@@ -1,8 +1,6 @@
 package feeds
 
-import (
-	"freshet"
-)
+import "freshet"
 
 // Delivery is a post on its way to some followers of its author, an edit of it, or its end.
 type Delivery struct {
@@ -17,8 +15,8 @@ type Delivery struct {
 	Large bool
 }
 
-// Batch is what one flush writes. The order of its operations depends on nothing but the order of Add, so that a
-// simulation can repeat it.
+// Batch is what one flush writes, filled by Backlog.Take. The order of its operations depends on nothing but the order
+// in which deliveries came, so that a simulation can repeat it.
 //
 // An entry costs no allocation: it is noted as it comes, 16 bytes behind the one before, and the flush sorts what has
 // come by block. Looking the block up for each entry would cost ten times as much, because of the caches it misses.
@@ -48,32 +46,11 @@ func (b *Batch) Reset() {
 	b.entries, b.ready = b.entries[:0], false
 }
 
-// Add takes a delivery in. It keeps nothing of d.Followers.
-func (b *Batch) Add(d Delivery) {
-	b.heads.add(&d)
-	if d.Kind != freshet.PostCreated {
-		return
-	}
-	b.grow(len(d.Followers))
-	for _, follower := range d.Followers {
-		b.entries = append(b.entries, entry{follower, d.Post})
-	}
-	b.ready = false
-}
-
 // take moves entries to the end of the batch, out of a list that is empty then.
 func (b *Batch) take(entries *[]entry) {
-	b.grow(len(*entries))
 	b.entries = append(b.entries, *entries...)
 	*entries = (*entries)[:0]
 	b.ready = false
-}
-
-// grow makes room for more entries, fourfold: each time all that are there move, into memory that was never touched.
-func (b *Batch) grow(more int) {
-	if need := len(b.entries) + more; need > cap(b.entries) {
-		b.entries = append(make([]entry, 0, max(need, 4*cap(b.entries))), b.entries...)
-	}
 }
 
 // Empty says that there is nothing to write.
@@ -82,7 +59,7 @@ func (b *Batch) Empty() bool { return b.heads.size == 0 && len(b.entries) == 0 }
 // Entries is how many feed entries the batch holds.
 func (b *Batch) Entries() int { return len(b.entries) }
 
-// second is the feed entries: those of a block together, in the order of Add.
+// second is the feed entries: those of a block together, in the order in which they were taken.
 func (b *Batch) second() []Op {
 	b.group()
 	b.ops = b.ops[:0]

@@ -17,24 +17,30 @@ func drawFollowers(rng *rand.Rand, count int) []freshet.Number {
 	return followers
 }
 
+// allAtOnce is a backlog that gives out everything with the next flush, in the order in which it came.
+func allAtOnce() *Backlog { return NewBacklog(Layout{Zones: 64, FeedLength: 800}, 1<<30, 1<<30) }
+
+func noted(error) {}
+
 // A batch writes what was added, block by block, in the order of Add; also one that was used before.
 func TestBatchKeepsTheOrderOfABlock(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	b := NewBatch()
+	l, b := allAtOnce(), NewBatch()
 	for range 20 {
 		want := map[uint64]string{}
 		entries := 0
 		for post := range freshet.PostID(1 + rng.IntN(30)) {
 			followers := drawFollowers(rng, rng.IntN(2000))
-			b.Add(Delivery{Kind: freshet.PostCreated, Author: 7, Post: post + 1, Followers: followers})
+			l.Add(t.Context(), Delivery{Kind: freshet.PostCreated, Author: 7, Post: post + 1, Followers: followers}, noted)
 			for _, follower := range followers {
 				want[follower.Block()] += string(AppendEntry(nil, follower.Slot(), post+1))
 			}
 			entries += len(followers)
 			clear(followers) // the batch keeps nothing of them
 		}
+		l.Take(b)
 		if b.Entries() != entries {
 			t.Fatalf("%d entries, want %d", b.Entries(), entries)
 		}
@@ -60,11 +66,14 @@ func TestBatchKeepsTheOrderOfABlock(t *testing.T) {
 func TestBatchAllocatesNothingForAnEntry(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	allocations := func(followers int) float64 {
-		b, d := NewBatch(), Delivery{Kind: freshet.PostCreated, Author: 7, Post: 9, Followers: drawFollowers(rng, followers)}
+		l, b := allAtOnce(), NewBatch()
+		d := Delivery{Kind: freshet.PostCreated, Author: 7, Post: 9, Followers: drawFollowers(rng, followers)}
 		fill := func() {
 			for range 10 {
-				b.Add(d)
+				l.Add(t.Context(), d, noted)
 			}
+			l.Take(b)
+			l.Flushed()
 			b.group()
 			b.Reset()
 		}
@@ -88,12 +97,14 @@ func BenchmarkBatch(b *testing.B) {
 					Followers: drawFollowers(rng, 1000),
 				}
 			}
-			batch := NewBatch()
+			l, batch := allAtOnce(), NewBatch()
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range posts {
-					batch.Add(deliveries[i%len(deliveries)])
+					l.Add(b.Context(), deliveries[i%len(deliveries)], noted)
 				}
+				l.Take(batch)
+				l.Flushed()
 				batch.second()
 				batch.Reset()
 			}

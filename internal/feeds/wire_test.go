@@ -32,8 +32,10 @@ func (echo) Read(b []byte) (int, error) {
 func TestWireAllocatesNothingForACommand(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	allocations := func(followers int) (commands int, allocations float64) {
-		b := NewBatch()
-		b.Add(Delivery{Kind: freshet.PostCreated, Author: 7, Post: 9, Followers: drawFollowers(rng, followers)})
+		l, b := allAtOnce(), NewBatch()
+		d := Delivery{Kind: freshet.PostCreated, Author: 7, Post: 9, Followers: drawFollowers(rng, followers)}
+		l.Add(t.Context(), d, noted)
+		l.Take(b)
 		ops := b.second()
 		w := &wire{layout: Layout{Zones: 64, FeedLength: 800}, conn: echo{}, in: bufio.NewReader(echo{})}
 		return len(ops), testing.AllocsPerRun(10, func() {

@@ -19,7 +19,7 @@ func openWriter(b *testing.B) (*feeds.Writer, *redis.Client) {
 	b.Helper()
 	socket := realRedis(b)
 	if socket == "" {
-		b.Skip("no redis-server")
+		b.Fatal("no redis-server: install it, or name it in REDIS_SERVER")
 	}
 	layout := feeds.Layout{Zones: 64, FeedLength: feeds.DefaultFeedLength}
 	conn, err := feeds.Connect(b.Context(), layout, []string{socket})
