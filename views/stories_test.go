@@ -132,15 +132,15 @@ func (s *stage) deliver(n int, followers ...freshet.Number) error {
 	if err != nil {
 		s.Fatal(err)
 	}
-	backlog, batch := feeds.NewBacklog(s.layout, 0, 0), feeds.NewBatch()
+	backlog := feeds.NewBacklog(s.layout, 0, 0)
 	backlog.Add(s.Context(), feeds.Delivery{
 		Kind: freshet.PostCreated, Author: author, Post: s.id(n), Followers: followers,
 		Body: &feeds.PutBody{
 			Post: s.id(n), Token: s.flusher.Token(s.layout.OfPost(s.id(n))), Offset: int64(n), Body: body,
 		},
 	}, func(error) {})
-	backlog.Take(batch)
-	_, err = s.flusher.Flush(s.Context(), batch)
+	_, batch := backlog.Take()
+	_, err = s.flusher.Flush(s.Context(), batch, nil)
 	return err
 }
 

@@ -10,6 +10,10 @@ import (
 // Backlog is what waits to be written into Redis, and who waits for that. Take gives out what is flushed next, Flushed
 // says who has waited long enough. It is not safe for concurrent use, and does the same whenever it is told the same.
 //
+// What is taken goes through two flushes: its heads (bodies, tombstones, outboxes) are written by the first, and when
+// they are in Redis, its entries by the second, together with the heads of what was taken next. So each flush is one
+// round trip, and Redis has work while the next one is being prepared.
+//
 // What costs Redis most is to find a block, so the entries of a block should wait for one another. But whoever wants to
 // write all blocks at once lets a post that has just come wait for all that came before it, and then for all that came
 // with it. So entries wait in a ring of shares, each with the blocks of some zones, and a flush takes the next share,
@@ -27,8 +31,16 @@ type Backlog struct {
 	entries       int // in small and ring
 	next          int // the share of the ring whose turn it is
 	turn          uint64
-	taken         Waiters // of what Take gave out and nothing more
+	ready, behind *taken // ready's heads are in Redis, its entries are what the next flush writes
+	flushing      bool   // Take has answered, and Flushed has not been called
 	later         []turnWaiter
+}
+
+// taken is what Take gave out together.
+type taken struct {
+	*Batch
+	waiters Waiters // of this and nothing more
+	since   uint64  // the turn before which the first of its entries came; 0 if there are none
 }
 
 // ringShare is what waits for the blocks of some zones.
@@ -60,6 +72,7 @@ func NewBacklog(layout Layout, share, prompt int) *Backlog {
 	return &Backlog{
 		layout: layout, share: share, prompt: prompt, heads: newHeads(),
 		ring: make([]ringShare, min(layout.Zones, mostShares)), turn: 1,
+		ready: &taken{Batch: NewBatch()}, behind: &taken{Batch: NewBatch()},
 	}
 }
 
@@ -115,40 +128,70 @@ func (l *Backlog) put(e entry) {
 
 // Empty says that there is nothing to write and nobody waits.
 func (l *Backlog) Empty() bool {
-	return l.entries == 0 && l.heads.size == 0 && l.smallWaiters.Len() == 0 && len(l.later) == 0
+	return l.entries == 0 && l.heads.size == 0 && l.smallWaiters.Len() == 0 && len(l.later) == 0 &&
+		l.ready.empty() && l.behind.empty()
 }
 
-// Entries is how many feed entries wait.
+func (t *taken) empty() bool { return t.Batch.Empty() && t.waiters.Len() == 0 }
+
+// Entries is how many feed entries wait to be taken.
 func (l *Backlog) Entries() int { return l.entries }
 
-// Bytes is how much waits, about.
+// Bytes is how much waits to be taken, about.
 func (l *Backlog) Bytes() int { return l.heads.size + entrySize*l.entries }
 
-// Take moves what is to be flushed next into an empty batch.
-func (l *Backlog) Take(b *Batch) {
-	b.heads, l.heads = l.heads, b.heads
-	b.take(&l.small)
-	l.taken, l.smallWaiters = l.smallWaiters, l.taken
-	taken := 0
+// Take answers what the next flush writes: the entries of ready, and the heads of next, which is made of what waits.
+// Both are the Backlog's, and until Flushed it answers the same again.
+func (l *Backlog) Take() (ready, next *Batch) {
+	t := l.behind
+	if l.flushing {
+		return l.ready.Batch, t.Batch
+	}
+	l.flushing = true
+	t.heads, l.heads = l.heads, t.heads
+	t.waiters, l.smallWaiters = l.smallWaiters, t.waiters
+	if len(l.small) > 0 {
+		t.since = l.turn
+	}
+	t.take(&l.small)
+	before := len(t.entries)
 	for range l.ring {
 		s := &l.ring[l.next]
-		if taken > 0 && taken+len(s.entries) > l.share {
+		if n := len(t.entries) - before; n > 0 && n+len(s.entries) > l.share {
 			break
 		}
-		taken += len(s.entries)
-		b.take(&s.entries)
+		if len(s.entries) > 0 {
+			t.since = earlier(t.since, s.since)
+		}
+		t.take(&s.entries)
 		l.next = (l.next + 1) % len(l.ring)
 	}
-	l.entries -= len(b.entries)
+	l.entries -= len(t.entries)
 	l.crowded = false
 	l.turn++
+	return l.ready.Batch, t.Batch
 }
 
-// Flushed says that what was taken last is in Redis, and gives out who waits no longer.
+// earlier is the earlier of two turns, where 0 is none.
+func earlier(a, b uint64) uint64 {
+	if a == 0 || b != 0 && b < a {
+		return b
+	}
+	return a
+}
+
+// Flushed says that what Take answered last is in Redis, and gives out who waits no longer.
 func (l *Backlog) Flushed() *Waiters {
 	done := &Waiters{}
-	l.taken.moveTo(done)
+	l.flushing = false
+	l.ready.waiters.moveTo(done)
+	l.ready.Reset()
+	l.ready.since = 0
+	l.ready, l.behind = l.behind, l.ready
 	oldest := l.turn
+	if since := l.ready.since; since > 0 {
+		oldest = since
+	}
 	for i := range l.ring {
 		if s := &l.ring[i]; len(s.entries) > 0 {
 			oldest = min(oldest, s.since)
@@ -166,7 +209,8 @@ func (l *Backlog) Flushed() *Waiters {
 // Ended gives out those whose sessions have ended: what such a session did not commit comes again.
 func (l *Backlog) Ended() *Waiters {
 	ended := l.smallWaiters.Ended()
-	l.taken.Ended().moveTo(ended)
+	l.ready.waiters.Ended().moveTo(ended)
+	l.behind.waiters.Ended().moveTo(ended)
 	l.later = slices.DeleteFunc(l.later, func(w turnWaiter) bool {
 		if w.ctx.Err() == nil {
 			return false
@@ -180,7 +224,8 @@ func (l *Backlog) Ended() *Waiters {
 // All gives out everybody who waits.
 func (l *Backlog) All() *Waiters {
 	all := &Waiters{}
-	l.taken.moveTo(all)
+	l.ready.waiters.moveTo(all)
+	l.behind.waiters.moveTo(all)
 	l.smallWaiters.moveTo(all)
 	for _, w := range l.later {
 		all.waiting = append(all.waiting, w.waiter)

@@ -15,7 +15,7 @@ type Delivery struct {
 	Large bool
 }
 
-// Batch is what one flush writes, filled by Backlog.Take. The order of its operations depends on nothing but the order
+// Batch is what is flushed together, filled by Backlog.Take. The order of its operations depends on nothing but the order
 // in which deliveries came, so that a simulation can repeat it.
 //
 // An entry costs no allocation: it is noted as it comes, 16 bytes behind the one before, and the flush sorts what has
@@ -29,6 +29,7 @@ type Batch struct {
 	logs   []AppendLog
 	ops    []Op
 	ready  bool // logs are those of entries
+	headed bool // Redis has acknowledged the heads
 }
 
 // entry is a post for an account.
@@ -43,7 +44,7 @@ func NewBatch() *Batch { return &Batch{heads: newHeads()} }
 // Reset empties a batch whose flush is over, to be filled again. What a flush has answered must not be used any more.
 func (b *Batch) Reset() {
 	b.heads.reset()
-	b.entries, b.ready = b.entries[:0], false
+	b.entries, b.ready, b.headed = b.entries[:0], false, false
 }
 
 // take moves entries to the end of the batch, out of a list that is empty then.

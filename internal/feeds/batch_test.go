@@ -27,7 +27,7 @@ func TestBatchKeepsTheOrderOfABlock(t *testing.T) {
 	seed := rand.Uint64()
 	t.Logf("seed %d", seed)
 	rng := rand.New(rand.NewPCG(seed, 1))
-	l, b := allAtOnce(), NewBatch()
+	l := allAtOnce()
 	for range 20 {
 		want := map[uint64]string{}
 		entries := 0
@@ -40,7 +40,7 @@ func TestBatchKeepsTheOrderOfABlock(t *testing.T) {
 			entries += len(followers)
 			clear(followers) // the batch keeps nothing of them
 		}
-		l.Take(b)
+		_, b := l.Take()
 		if b.Entries() != entries {
 			t.Fatalf("%d entries, want %d", b.Entries(), entries)
 		}
@@ -55,7 +55,11 @@ func TestBatchKeepsTheOrderOfABlock(t *testing.T) {
 				}
 			}
 		}
-		b.Reset()
+		l.Flushed()
+		if again, _ := l.Take(); again != b {
+			t.Fatal("what was taken is not what is ready")
+		}
+		l.Flushed()
 		if !b.Empty() || len(b.first()) != 0 || len(b.second()) != 0 {
 			t.Fatal("a batch that was emptied holds something")
 		}
@@ -66,16 +70,15 @@ func TestBatchKeepsTheOrderOfABlock(t *testing.T) {
 func TestBatchAllocatesNothingForAnEntry(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	allocations := func(followers int) float64 {
-		l, b := allAtOnce(), NewBatch()
+		l := allAtOnce()
 		d := Delivery{Kind: freshet.PostCreated, Author: 7, Post: 9, Followers: drawFollowers(rng, followers)}
 		fill := func() {
 			for range 10 {
 				l.Add(t.Context(), d, noted)
 			}
-			l.Take(b)
-			l.Flushed()
+			_, b := l.Take()
 			b.group()
-			b.Reset()
+			l.Flushed()
 		}
 		fill()
 		return testing.AllocsPerRun(10, fill)
@@ -97,16 +100,15 @@ func BenchmarkBatch(b *testing.B) {
 					Followers: drawFollowers(rng, 1000),
 				}
 			}
-			l, batch := allAtOnce(), NewBatch()
+			l := allAtOnce()
 			b.ReportAllocs()
 			for b.Loop() {
 				for i := range posts {
 					l.Add(b.Context(), deliveries[i%len(deliveries)], noted)
 				}
-				l.Take(batch)
-				l.Flushed()
+				_, batch := l.Take()
 				batch.second()
-				batch.Reset()
+				l.Flushed()
 			}
 			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*posts*1000), "ns/entry")
 		})

@@ -10,10 +10,10 @@ import (
 
 // flush writes what is next, however long that takes.
 func (w *Writer) flush(ctx context.Context) {
-	w.take()
+	ready, next := w.take()
 	pause := newPause()
 	for {
-		flushed, err := w.flusher.Flush(ctx, w.batch)
+		flushed, err := w.flusher.Flush(ctx, ready, next)
 		if err == nil {
 			crash.At(crash.Flushed)
 			w.finish(ctx, flushed)
@@ -35,8 +35,8 @@ func (w *Writer) flushRest(ctx context.Context) {
 	w.closed = true
 	w.mu.Unlock()
 	for !w.empty() {
-		w.take()
-		flushed, err := w.flusher.Flush(ctx, w.batch)
+		ready, next := w.take()
+		flushed, err := w.flusher.Flush(ctx, ready, next)
 		if err != nil {
 			w.giveUp(fmt.Errorf("%w: %w", ErrStopped, err))
 			return
@@ -51,19 +51,17 @@ func (w *Writer) empty() bool {
 	return w.backlog.Empty()
 }
 
-func (w *Writer) take() {
+func (w *Writer) take() (ready, next *Batch) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.batch.Reset()
-	w.backlog.Take(w.batch)
-	w.busy = true
 	close(w.room)
 	w.room = make(chan struct{})
+	return w.backlog.Take()
 }
 
 func (w *Writer) finish(ctx context.Context, flushed Flushed) {
 	w.mu.Lock()
-	w.busy, w.failure = false, nil
+	w.failure = nil
 	waiters, more := w.backlog.Flushed(), !w.backlog.Empty()
 	w.mu.Unlock()
 	waiters.Done(nil)
@@ -85,7 +83,6 @@ func (w *Writer) finish(ctx context.Context, flushed Flushed) {
 // giveUp tells everybody that what they wait for may not be in Redis.
 func (w *Writer) giveUp(err error) {
 	w.mu.Lock()
-	w.busy = false
 	waiters := w.backlog.All()
 	w.mu.Unlock()
 	waiters.Done(err)

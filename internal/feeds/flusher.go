@@ -45,30 +45,48 @@ func (f *Flusher) Token(zone Zone) string {
 	return f.known[zone].Token
 }
 
-// Flushed tells how long the logs and outboxes are that a flush has appended to.
+// Flushed tells how long the logs and outboxes are that a flush has appended to, until the batches are used again.
 type Flushed struct {
 	Logs     []AppendLog
 	Outboxes []*AppendOutbox
 }
 
-// Flush writes a batch: bodies, tombstones and outboxes; when Redis has acknowledged them, the feed entries. So whoever
-// finds a post missing in a feed finds it in the outbox, and whoever finds it in a feed finds its body. After an error
-// the batch may have been written in part, and is to be flushed whole again after Recover.
-func (f *Flusher) Flush(ctx context.Context, b *Batch) (Flushed, error) {
+// Flush writes the feed entries of ready, and the heads of next: bodies, tombstones and outboxes. The heads of ready
+// were written by the flush before this one and acknowledged, or, if that is not so, are written first. So whoever finds
+// a post missing in a feed finds it in the outbox, and whoever finds it in a feed finds its body. next may be nil.
+//
+// After an error both may have been written in part, and are to be flushed again after Recover. Heads that Redis has
+// acknowledged and lost are not written again by that, but what is not yet flushed comes again, because the session goes
+// back.
+func (f *Flusher) Flush(ctx context.Context, ready, next *Batch) (Flushed, error) {
+	if !ready.headed {
+		if err := f.guarded(ctx, ready.first()); err != nil {
+			return Flushed{}, fmt.Errorf("write what comes before %d feed entries: %w", ready.Entries(), err)
+		}
+		ready.headed = true
+	}
+	ops, flushed := ready.second(), Flushed{}
 	grouped := make(chan struct{})
-	go func() { // while Redis writes what comes first
-		defer close(grouped)
-		b.group()
-	}()
-	err := f.guarded(ctx, b.first())
+	if next != nil {
+		ops = append(ops, next.first()...)
+		ready.ops, flushed.Outboxes = ops, next.outboxes
+		go func() { // while Redis writes
+			defer close(grouped)
+			next.group()
+		}()
+	} else {
+		close(grouped)
+	}
+	err := f.guarded(ctx, ops)
 	<-grouped
-	if err == nil {
-		err = f.guarded(ctx, b.second())
-	}
 	if err != nil {
-		return Flushed{}, fmt.Errorf("flush %d feed entries: %w", b.Entries(), err)
+		return Flushed{}, fmt.Errorf("flush %d feed entries: %w", ready.Entries(), err)
 	}
-	return Flushed{Logs: b.logs, Outboxes: b.outboxes}, nil
+	if next != nil {
+		next.headed = true
+	}
+	flushed.Logs = ready.logs
+	return flushed, nil
 }
 
 // Note writes watermarks into every zone: everything below these offsets is flushed. They are the positions of a

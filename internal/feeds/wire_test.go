@@ -32,10 +32,10 @@ func (echo) Read(b []byte) (int, error) {
 func TestWireAllocatesNothingForACommand(t *testing.T) {
 	rng := rand.New(rand.NewPCG(1, 1))
 	allocations := func(followers int) (commands int, allocations float64) {
-		l, b := allAtOnce(), NewBatch()
+		l := allAtOnce()
 		d := Delivery{Kind: freshet.PostCreated, Author: 7, Post: 9, Followers: drawFollowers(rng, followers)}
 		l.Add(t.Context(), d, noted)
-		l.Take(b)
+		_, b := l.Take()
 		ops := b.second()
 		w := &wire{layout: Layout{Zones: 64, FeedLength: 800}, conn: echo{}, in: bufio.NewReader(echo{})}
 		return len(ops), testing.AllocsPerRun(10, func() {

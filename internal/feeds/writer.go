@@ -72,11 +72,9 @@ type Writer struct {
 	mu      sync.Mutex
 	backlog *Backlog
 	room    chan struct{} // closed when a flush has taken something
-	busy    bool          // a flush is under way
 	closed  bool          // the last flush has begun
 	failure error         // why Redis cannot be written, nil if it can
 
-	batch    *Batch        // what is flushed; of the loop
 	more     chan struct{} // there is something to flush
 	recovers chan recoverRequest
 	stopped  chan struct{}
@@ -118,7 +116,6 @@ func NewWriter(cfg WriterConfig) *Writer {
 		cfg:      cfg,
 		flusher:  NewFlusher(cfg.Conn, cfg.Layout, randomName(), randomName),
 		backlog:  NewBacklog(cfg.Layout, 0, 0),
-		batch:    NewBatch(),
 		room:     make(chan struct{}),
 		more:     make(chan struct{}, 1),
 		recovers: make(chan recoverRequest),
@@ -183,7 +180,7 @@ func (w *Writer) Add(ctx context.Context, d Delivery, done func(error)) {
 // Barrier calls done as Add does, when everything that was added before is in Redis.
 func (w *Writer) Barrier(ctx context.Context, done func(error)) {
 	w.mu.Lock()
-	idle, closed := !w.busy && w.backlog.Empty(), w.closed
+	idle, closed := w.backlog.Empty(), w.closed
 	if !idle && !closed {
 		w.backlog.Barrier(ctx, done)
 	}

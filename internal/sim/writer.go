@@ -14,8 +14,6 @@ type writer struct {
 	conn    *conn
 	flusher *feeds.Flusher
 	backlog *feeds.Backlog
-	batch   *feeds.Batch
-	taken   bool // batch is being flushed, or to be flushed again
 	suspect bool
 	noteAt  time.Time
 	stored  []int64 // by partition of posts: how far the archive was when last asked
@@ -25,7 +23,7 @@ func newWriter(h *host) {
 	w := h.w
 	// So few at once that the ring has work of its own in a world of some accounts.
 	backlog := feeds.NewBacklog(w.layout, 1+w.rng.IntN(3), 1+w.rng.IntN(3))
-	wr := &writer{h: h, backlog: backlog, batch: feeds.NewBatch(), stored: make([]int64, w.partitions)}
+	wr := &writer{h: h, backlog: backlog, stored: make([]int64, w.partitions)}
 	wr.conn = &conn{c: w.redis, p: h.proc, below: map[freshet.PostID]bool{}}
 	wr.flusher = feeds.NewFlusher(wr.conn, w.layout, w.fresh("w"), func() string { return w.fresh("t") })
 	h.writer = wr
@@ -40,7 +38,7 @@ func (wr *writer) add(d feeds.Delivery, done func()) {
 func (wr *writer) barrier(done func()) { wr.backlog.Barrier(background, func(error) { done() }) }
 
 func (wr *writer) idle() bool {
-	return !wr.taken && wr.backlog.Empty() && !wr.suspect && wr.h.sess != nil && wr.h.sess.ready
+	return wr.backlog.Empty() && !wr.suspect && wr.h.sess != nil && wr.h.sess.ready
 }
 
 func (wr *writer) run(c *coro) {
@@ -52,7 +50,7 @@ func (wr *writer) run(c *coro) {
 			wr.open(c, s)
 		case wr.suspect:
 			wr.recover(c)
-		case wr.taken || !wr.backlog.Empty():
+		case !wr.backlog.Empty():
 			wr.flush()
 		case s != nil && s.ready && !s.over && !w.now.Before(wr.noteAt):
 			wr.note(s)
@@ -71,27 +69,22 @@ func (wr *writer) run(c *coro) {
 
 func (wr *writer) flush() {
 	w := wr.h.w
-	if !wr.taken {
-		wr.batch.Reset()
-		wr.backlog.Take(wr.batch)
-		wr.taken = true
-	}
+	ready, next := wr.backlog.Take()
 	s := wr.h.sess
 	if w.mutated("watermark before the data") && s != nil && s.ready && !s.over && (w.scene != nil || w.chance(3)) {
 		wr.note(s)
 	}
-	if !wr.batch.Empty() {
+	if !ready.Empty() || !next.Empty() {
 		if wr.h.zombieTo > 0 {
 			w.count("writer: a zombie flushes")
 		}
-		if _, err := wr.flusher.Flush(background, wr.batch); err != nil {
+		if _, err := wr.flusher.Flush(background, ready, next); err != nil {
 			w.count("writer: a flush fails")
 			w.tracef("%s: %v !", wr.h.name, err)
 			wr.suspect = true
 			return
 		}
 	}
-	wr.taken = false
 	if !wr.backlog.Empty() {
 		w.count("writer: a flush of a part")
 	}
