@@ -15,6 +15,7 @@ import (
 
 	"freshet"
 	"freshet/emitters"
+	"freshet/internal/auth"
 	"freshet/internal/idempotency"
 	"freshet/streams"
 	"freshet/views"
@@ -78,6 +79,8 @@ type Config struct {
 	Accounts  *views.Accounts
 	Stats     *views.Stats
 	Following FollowingRows
+	// Fresh says whether Accounts and Following are behind; nothing is read through them then. Nil says that they never are.
+	Fresh     *views.Fresh
 	Followers FollowerLists
 	Feeds     FeedReader
 	Posts     PostReader
@@ -258,6 +261,9 @@ func (a *API) handler(use permission, handle func(http.ResponseWriter, *http.Req
 		r = r.WithContext(ctx)
 		if err == nil {
 			err = a.awaitPositions(r)
+		}
+		if err == nil && use.scope == auth.Read {
+			err = a.awaitFresh(r.Context())
 		}
 		if err == nil {
 			err = handle(w, r)

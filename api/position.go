@@ -112,6 +112,16 @@ func (a *API) await(ctx context.Context, p emitters.Position) error {
 	return fmt.Errorf("wait for the position %s: no view shows this topic", p)
 }
 
+// awaitFresh waits until the views know what others have hidden, as long as for a position.
+func (a *API) awaitFresh(ctx context.Context) error {
+	if a.Fresh.Err() == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, PositionTimeout)
+	defer cancel()
+	return a.Fresh.Await(ctx)
+}
+
 // visible bounds a write's wait for the views.
 func visible(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, VisibleTimeout)

@@ -101,6 +101,8 @@ func problemOf(err error) *problem {
 		}
 	case errors.Is(err, views.ErrNotReady):
 		return unavailable(time.Second, err, "this process is still loading its tables")
+	case errors.Is(err, views.ErrBehind):
+		return unavailable(time.Second, err, "this process is behind with what others have hidden")
 	case errors.Is(err, views.ErrNotVisible), errors.Is(err, emitters.ErrNotShown):
 		return unavailable(time.Second, err, "the write was accepted, but this process does not show it yet; "+
 			"a read with its Freshet-Position waits for it")
