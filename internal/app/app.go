@@ -237,6 +237,9 @@ const stopTimeout = 3 * time.Second
 // missing from the beginning; the API answers that it is starting.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.servers.close()) }()
+	if a.verifier != nil {
+		defer a.verifier.Close()
+	}
 
 	operators := api.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(*a.operators.Load()).ServeHTTP(w, r)
