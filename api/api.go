@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"golang.org/x/sync/semaphore"
 
 	"freshet"
 	"freshet/emitters"
@@ -114,7 +115,9 @@ type API struct {
 	Config
 	router  *mux.Router
 	cursors cursors
-	batches chan struct{} // a place for each batch under way
+	lines   *semaphore.Weighted // of the batches that are judged and published
+	bodies  *budget
+	answers *budget
 	gate    gate
 	limits  *limits
 }
@@ -141,7 +144,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		Config: c, cursors: cursors{key: slices.Clone(c.CursorKey)},
-		batches: make(chan struct{}, batchesAtOnce),
+		lines: semaphore.NewWeighted(linesAtOnce), bodies: newBudget(maxBodies), answers: newBudget(maxAnswers),
 	}
 	a.gate.most = int64(c.MaxInFlight)
 	a.limits = newLimits(c.RateLimit, c.RateBurst, c.Now)
@@ -213,7 +216,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "private, no-store")
-	sent := &sentWriter{ResponseWriter: w}
+	sent := &sentWriter{ResponseWriter: w, until: time.Now().Add(writeTimeout)}
 	defer func() {
 		switch p := recover(); {
 		case p == nil:
@@ -237,11 +240,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer answers within the bounds for requests.
 func (a *API) answer(w *sentWriter, r *http.Request) {
 	if !open(r) {
-		if !a.gate.enter() {
+		var p *place
+		if r, p = a.enter(r); p == nil {
 			writeProblem(w, unavailable(shedRetry, nil, "too many requests are being worked on"))
 			return
 		}
-		defer a.gate.leave()
+		defer p.leave()
 	}
 	a.router.ServeHTTP(w, r)
 }
@@ -300,7 +304,8 @@ func (a *API) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
 // sentWriter notes whether an answer was begun.
 type sentWriter struct {
 	http.ResponseWriter
-	sent bool
+	sent  bool
+	until time.Time // when the answer has to be written
 	// rest, if a handler has set it, goes on with the answer once the handler has returned: for as long as it takes, and
 	// without one of the places for requests.
 	rest func(ctx context.Context)
@@ -313,7 +318,24 @@ func (w *sentWriter) WriteHeader(status int) {
 
 func (w *sentWriter) Write(data []byte) (int, error) {
 	w.sent = true
-	return w.ResponseWriter.Write(data)
+	if w.rest != nil || len(data) <= answerChunk {
+		return w.ResponseWriter.Write(data)
+	}
+	written := 0
+	for part := range slices.Chunk(data, answerChunk) { // a reader that stands still is given up long before until
+		next := time.Now().Add(answerPause)
+		if next.After(w.until) {
+			next = w.until
+		}
+		if err := ignoreUnsupported(http.NewResponseController(w.ResponseWriter).SetWriteDeadline(next)); err != nil {
+			return written, err
+		}
+		n, err := w.ResponseWriter.Write(part)
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
 }
 
 // Unwrap is for http.ResponseController.

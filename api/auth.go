@@ -96,6 +96,9 @@ func (a *API) admit(
 	if err != nil {
 		return ctx, err
 	}
+	if p := placeOf(r); p != nil {
+		p.caller = callerName(r, c)
+	}
 	if err := a.limits.charge(w, r, c, p.cost); err != nil {
 		return ctx, err
 	}

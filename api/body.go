@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"unicode/utf8"
 )
@@ -31,14 +32,11 @@ func readBody(w http.ResponseWriter, r *http.Request, media string, limit int64,
 	if r.ContentLength > limit {
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
-	var body bytes.Buffer
-	if r.ContentLength > 0 {
-		body.Grow(int(r.ContentLength) + bytes.MinRead) // so that the end is seen without growing once more
-	}
-	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+	body, err := placeOf(r).read(w, r, limit)
+	if err != nil {
 		return nil, unreadable(err)
 	}
-	if body.Len() == 0 && mayBeMissing {
+	if len(body) == 0 && mayBeMissing {
 		return nil, nil
 	}
 	if !isMedia(r.Header.Get("Content-Type"), media) {
@@ -46,14 +44,20 @@ func readBody(w http.ResponseWriter, r *http.Request, media string, limit int64,
 			Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("the body must be %s in UTF-8", media),
 		}
 	}
-	return body.Bytes(), nil
+	return body, nil
 }
 
 // unreadable is the answer to a body that ended too early or is too long.
 func unreadable(err error) error {
-	var tooLong *http.MaxBytesError
-	if errors.As(err, &tooLong) {
+	var (
+		tooLong *http.MaxBytesError
+		refused *problem
+	)
+	switch {
+	case errors.As(err, &tooLong), errors.As(err, &refused):
 		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &problem{Status: http.StatusRequestTimeout, Detail: "the body did not come in time", cause: err}
 	}
 	return &problem{Status: http.StatusBadRequest, Detail: "the body could not be read", cause: err}
 }
