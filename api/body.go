@@ -75,6 +75,7 @@ func isMedia(header, want string) bool {
 // is wrong with them, and fields that nobody took, come out of end.
 type object struct {
 	fields []field
+	at     []byte            // where scan gave up: the name of the field whose value it had begun to read
 	broken map[string]string // malformed: 400
 	wrong  map[string]string // against a rule: 422
 }
@@ -100,10 +101,11 @@ func readObject(w http.ResponseWriter, r *http.Request, mayBeMissing bool) (*obj
 // parseObject reads an object; it keeps data.
 func parseObject(data []byte) (*object, error) {
 	o := &object{}
+	scanned := o.scan(data)
 	if !utf8.Valid(data) {
-		return nil, badRequest("the body is not UTF-8")
+		return nil, o.notUTF8()
 	}
-	if o.scan(data) {
+	if scanned {
 		return o, nil
 	}
 	o.fields = nil
@@ -112,7 +114,7 @@ func parseObject(data []byte) (*object, error) {
 }
 
 // scan reads an object all of whose values are strings, in one go; it gives up at anything else, and at anything that
-// is wrong, which parse has words for. data is UTF-8.
+// is wrong, which parse has words for.
 func (o *object) scan(data []byte) bool {
 	rest, ok := token(data, '{')
 	for first := true; ok; first = false {
@@ -128,7 +130,8 @@ func (o *object) scan(data []byte) bool {
 		if rest, ok = token(rest, ':'); !ok {
 			return false
 		}
-		if value, rest, ok = quoted(space(rest)); !ok || o.has(name[1:len(name)-1]) {
+		o.at = name[1 : len(name)-1]
+		if value, rest, ok = quoted(space(rest)); !ok || o.has(o.at) {
 			return false
 		}
 		if bytes.IndexByte(value, '\\') >= 0 && !json.Valid(value) {
@@ -137,7 +140,8 @@ func (o *object) scan(data []byte) bool {
 		if len(o.fields) == maxFields {
 			return false
 		}
-		o.fields = append(o.fields, field{string(name[1 : len(name)-1]), value})
+		o.fields = append(o.fields, field{string(o.at), value})
+		o.at = nil
 		if after, more := token(rest, ','); more {
 			rest = after
 			continue
@@ -146,6 +150,16 @@ func (o *object) scan(data []byte) bool {
 		return ok && len(space(rest)) == 0
 	}
 	return false
+}
+
+// notUTF8 is the answer to a body that is not, whose fields were read as far as may be.
+func (o *object) notUTF8() error {
+	for _, f := range o.fields {
+		if utf8.ValidString(f.name) && !utf8.Valid(f.value) {
+			return badInput(f.name, "the field %q is not UTF-8", f.name)
+		}
+	}
+	return badRequest("the body is not UTF-8")
 }
 
 // token takes white space and one character.
@@ -196,6 +210,9 @@ func (o *object) parse(data []byte) error {
 	if !json.Valid(data) {
 		var v any
 		err := json.Unmarshal(data, &v)
+		if len(o.at) > 0 {
+			return badInput(string(o.at), "the body is not JSON, as of the field %q: %v", o.at, err)
+		}
 		return badRequest("the body is not JSON: %v", err)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -215,7 +232,7 @@ func (o *object) parse(data []byte) error {
 			return badRequest("the object has more than %d fields", maxFields)
 		}
 		if o.has([]byte(name)) {
-			return badRequest("the field %q is there twice", name)
+			return badInput(name, "the field %q is there twice", name)
 		}
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {

@@ -57,7 +57,7 @@ func (a *API) idempotent(
 			return handle(w, r)
 		}
 		if len(given) != 1 || !isName(given[0]) {
-			return badRequest("%s: want one, of 1 to %d visible characters of ASCII", nameHeader, maxName)
+			return badInput(nameHeader, "%s: want one, of 1 to %d visible characters of ASCII", nameHeader, maxName)
 		}
 		body, err := placeOf(r).read(w, r, maxBody)
 		if err != nil {

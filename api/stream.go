@@ -48,7 +48,7 @@ func (a *API) streamFeed(w http.ResponseWriter, r *http.Request) error {
 	var from streams.Position
 	if id := r.Header.Get(lastEvent); id != "" {
 		if from, err = a.cursors.openPosition(id); err != nil {
-			return err
+			return named(lastEvent, err)
 		}
 	}
 	out := http.NewResponseController(w)
@@ -224,7 +224,7 @@ func (c cursors) openPosition(id string) (streams.Position, error) {
 	}
 	p, err := streams.ParsePosition(b[2:])
 	if listKind(b[1]) != streamList || err != nil {
-		return nil, badRequest("%s is not the id of an event", lastEvent)
+		return nil, badInput(lastEvent, "%s is not the id of an event", lastEvent)
 	}
 	return p, nil
 }
