@@ -12,9 +12,11 @@ import (
 	"time"
 
 	"github.com/gorilla/mux"
+	"golang.org/x/sync/semaphore"
 
 	"freshet"
 	"freshet/emitters"
+	"freshet/internal/auth"
 	"freshet/internal/idempotency"
 	"freshet/streams"
 	"freshet/views"
@@ -78,6 +80,8 @@ type Config struct {
 	Accounts  *views.Accounts
 	Stats     *views.Stats
 	Following FollowingRows
+	// Fresh says whether Accounts and Following are behind; nothing is read through them then. Nil says that they never are.
+	Fresh     *views.Fresh
 	Followers FollowerLists
 	Feeds     FeedReader
 	Posts     PostReader
@@ -111,7 +115,9 @@ type API struct {
 	Config
 	router  *mux.Router
 	cursors cursors
-	batches chan struct{} // a place for each batch under way
+	lines   *semaphore.Weighted // of the batches that are judged and published
+	bodies  *budget
+	answers *budget
 	gate    gate
 	limits  *limits
 }
@@ -138,7 +144,7 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		Config: c, cursors: cursors{key: slices.Clone(c.CursorKey)},
-		batches: make(chan struct{}, batchesAtOnce),
+		lines: semaphore.NewWeighted(linesAtOnce), bodies: newBudget(maxBodies), answers: newBudget(maxAnswers),
 	}
 	a.gate.most = int64(c.MaxInFlight)
 	a.limits = newLimits(c.RateLimit, c.RateBurst, c.Now)
@@ -210,7 +216,7 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "no-referrer")
 	h.Set("Cache-Control", "private, no-store")
-	sent := &sentWriter{ResponseWriter: w}
+	sent := &sentWriter{ResponseWriter: w, until: time.Now().Add(writeTimeout)}
 	defer func() {
 		switch p := recover(); {
 		case p == nil:
@@ -234,11 +240,12 @@ func (a *API) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // answer answers within the bounds for requests.
 func (a *API) answer(w *sentWriter, r *http.Request) {
 	if !open(r) {
-		if !a.gate.enter() {
+		var p *place
+		if r, p = a.enter(r); p == nil {
 			writeProblem(w, unavailable(shedRetry, nil, "too many requests are being worked on"))
 			return
 		}
-		defer a.gate.leave()
+		defer p.leave()
 	}
 	a.router.ServeHTTP(w, r)
 }
@@ -258,6 +265,9 @@ func (a *API) handler(use permission, handle func(http.ResponseWriter, *http.Req
 		r = r.WithContext(ctx)
 		if err == nil {
 			err = a.awaitPositions(r)
+		}
+		if err == nil && use.scope == auth.Read {
+			err = a.awaitFresh(r.Context())
 		}
 		if err == nil {
 			err = handle(w, r)
@@ -294,7 +304,8 @@ func (a *API) methodNotAllowed(w http.ResponseWriter, r *http.Request) error {
 // sentWriter notes whether an answer was begun.
 type sentWriter struct {
 	http.ResponseWriter
-	sent bool
+	sent  bool
+	until time.Time // when the answer has to be written
 	// rest, if a handler has set it, goes on with the answer once the handler has returned: for as long as it takes, and
 	// without one of the places for requests.
 	rest func(ctx context.Context)
@@ -307,7 +318,24 @@ func (w *sentWriter) WriteHeader(status int) {
 
 func (w *sentWriter) Write(data []byte) (int, error) {
 	w.sent = true
-	return w.ResponseWriter.Write(data)
+	if w.rest != nil || len(data) <= answerChunk {
+		return w.ResponseWriter.Write(data)
+	}
+	written := 0
+	for part := range slices.Chunk(data, answerChunk) { // a reader that stands still is given up long before until
+		next := time.Now().Add(answerPause)
+		if next.After(w.until) {
+			next = w.until
+		}
+		if err := ignoreUnsupported(http.NewResponseController(w.ResponseWriter).SetWriteDeadline(next)); err != nil {
+			return written, err
+		}
+		n, err := w.ResponseWriter.Write(part)
+		if written += n; err != nil {
+			return written, err
+		}
+	}
+	return written, nil
 }
 
 // Unwrap is for http.ResponseController.

@@ -96,6 +96,9 @@ func (a *API) admit(
 	if err != nil {
 		return ctx, err
 	}
+	if p := placeOf(r); p != nil {
+		p.caller = callerName(r, c)
+	}
 	if err := a.limits.charge(w, r, c, p.cost); err != nil {
 		return ctx, err
 	}
@@ -194,7 +197,7 @@ func (a *API) viewer(r *http.Request) (v viewer, err error) {
 	id := freshet.AccountID(named)
 	if given := r.Header.Values(viewerHeader); len(given) > 1 || len(given) == 1 && named == "" {
 		// Taken for nobody in particular, it would show what is for the author's followers.
-		return v, badRequest("%s is there %d times and says %q, want one account", viewerHeader, len(given), named)
+		return v, badInput(viewerHeader, "%s is there %d times and says %q, want one account", viewerHeader, len(given), named)
 	}
 	switch {
 	case c != nil && !c.Service():
@@ -206,7 +209,7 @@ func (a *API) viewer(r *http.Request) (v viewer, err error) {
 		return viewer{asAuthor: true}, nil
 	default:
 		if id, err = freshet.ParseAccountID(named); err != nil {
-			return v, badRequest("%s: %v", viewerHeader, err)
+			return v, badInput(viewerHeader, "%s: %v", viewerHeader, err)
 		}
 	}
 	account, known, err := a.Accounts.ByID(id)
@@ -215,7 +218,7 @@ func (a *API) viewer(r *http.Request) (v viewer, err error) {
 	}
 	if !known || account.Closed {
 		if named != "" {
-			return v, badRequest("%s: there is no account %q", viewerHeader, id)
+			return v, badInput(viewerHeader, "%s: there is no account %q", viewerHeader, id)
 		}
 		return viewer{stranger: true}, nil
 	}

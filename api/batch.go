@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"strconv"
+	"sync"
 	"time"
 
 	"freshet"
@@ -16,8 +17,10 @@ const (
 	// maxLines bounds what a batch of very short lines takes in memory: with the posts, their outcomes and the answers to
 	// broken lines, some 50 MB for one that is as bad as can be.
 	maxLines = 100_000
-	// batchesAtOnce bounds the batches that are read and published at the same time; others wait.
-	batchesAtOnce = 8
+	// linesAtOnce bounds the lines of all batches that are judged and published at the same time; others wait.
+	linesAtOnce = 2 * maxLines
+	// lineInMemory is what a line takes beside its text, in bytes.
+	lineInMemory = 256
 	// answerChunk is how much of an answer is encoded before it is sent.
 	answerChunk = 64 << 10
 )
@@ -44,12 +47,6 @@ func (a *API) createPosts(w http.ResponseWriter, r *http.Request) error {
 	if r.Header.Get(nameHeader) != "" {
 		return badRequest("a batch takes no %s: a batch whose answer was lost may be in the log in part", nameHeader)
 	}
-	select {
-	case a.batches <- struct{}{}:
-		defer func() { <-a.batches }()
-	case <-r.Context().Done():
-		return unavailable(time.Second, r.Context().Err(), "too many batches at once")
-	}
 	data, err := readBody(w, r, mediaLines, MaxBatch, false)
 	if err != nil {
 		return err
@@ -68,11 +65,19 @@ func (a *API) createPosts(w http.ResponseWriter, r *http.Request) error {
 	if err := a.charge(w, r, n*permissions["POST /v1/posts"].cost); err != nil {
 		return err
 	}
+	if err := a.lines.Acquire(r.Context(), int64(n)); err != nil {
+		return unavailable(time.Second, err, "too many batches at once")
+	}
+	release := sync.OnceFunc(func() { a.lines.Release(int64(n)) })
+	defer release()
 	b := &batch{lines: make([]line, 0, n)}
 	for text := range bytes.SplitSeq(data, []byte("\n")) {
 		b.lines = append(b.lines, a.readLine(r, b, text))
 	}
 	outcomes := a.Publisher.PublishAll(r.Context(), b.posts)
+	if placeOf(r).answering(int64(len(data)+n*lineInMemory)) == nil {
+		release() // the reader of the answer holds up no other batch
+	}
 	a.respondBatch(w, r, b, outcomes)
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"mime"
 	"net/http"
+	"os"
 	"strings"
 	"unicode/utf8"
 )
@@ -31,14 +32,11 @@ func readBody(w http.ResponseWriter, r *http.Request, media string, limit int64,
 	if r.ContentLength > limit {
 		return nil, &http.MaxBytesError{Limit: limit}
 	}
-	var body bytes.Buffer
-	if r.ContentLength > 0 {
-		body.Grow(int(r.ContentLength) + bytes.MinRead) // so that the end is seen without growing once more
-	}
-	if _, err := body.ReadFrom(http.MaxBytesReader(w, r.Body, limit)); err != nil {
+	body, err := placeOf(r).read(w, r, limit)
+	if err != nil {
 		return nil, unreadable(err)
 	}
-	if body.Len() == 0 && mayBeMissing {
+	if len(body) == 0 && mayBeMissing {
 		return nil, nil
 	}
 	if !isMedia(r.Header.Get("Content-Type"), media) {
@@ -46,14 +44,20 @@ func readBody(w http.ResponseWriter, r *http.Request, media string, limit int64,
 			Status: http.StatusUnsupportedMediaType, Detail: fmt.Sprintf("the body must be %s in UTF-8", media),
 		}
 	}
-	return body.Bytes(), nil
+	return body, nil
 }
 
 // unreadable is the answer to a body that ended too early or is too long.
 func unreadable(err error) error {
-	var tooLong *http.MaxBytesError
-	if errors.As(err, &tooLong) {
+	var (
+		tooLong *http.MaxBytesError
+		refused *problem
+	)
+	switch {
+	case errors.As(err, &tooLong), errors.As(err, &refused):
 		return err
+	case errors.Is(err, os.ErrDeadlineExceeded):
+		return &problem{Status: http.StatusRequestTimeout, Detail: "the body did not come in time", cause: err}
 	}
 	return &problem{Status: http.StatusBadRequest, Detail: "the body could not be read", cause: err}
 }
@@ -71,6 +75,7 @@ func isMedia(header, want string) bool {
 // is wrong with them, and fields that nobody took, come out of end.
 type object struct {
 	fields []field
+	at     []byte            // where scan gave up: the name of the field whose value it had begun to read
 	broken map[string]string // malformed: 400
 	wrong  map[string]string // against a rule: 422
 }
@@ -96,10 +101,11 @@ func readObject(w http.ResponseWriter, r *http.Request, mayBeMissing bool) (*obj
 // parseObject reads an object; it keeps data.
 func parseObject(data []byte) (*object, error) {
 	o := &object{}
+	scanned := o.scan(data)
 	if !utf8.Valid(data) {
-		return nil, badRequest("the body is not UTF-8")
+		return nil, o.notUTF8()
 	}
-	if o.scan(data) {
+	if scanned {
 		return o, nil
 	}
 	o.fields = nil
@@ -108,7 +114,7 @@ func parseObject(data []byte) (*object, error) {
 }
 
 // scan reads an object all of whose values are strings, in one go; it gives up at anything else, and at anything that
-// is wrong, which parse has words for. data is UTF-8.
+// is wrong, which parse has words for.
 func (o *object) scan(data []byte) bool {
 	rest, ok := token(data, '{')
 	for first := true; ok; first = false {
@@ -124,7 +130,8 @@ func (o *object) scan(data []byte) bool {
 		if rest, ok = token(rest, ':'); !ok {
 			return false
 		}
-		if value, rest, ok = quoted(space(rest)); !ok || o.has(name[1:len(name)-1]) {
+		o.at = name[1 : len(name)-1]
+		if value, rest, ok = quoted(space(rest)); !ok || o.has(o.at) {
 			return false
 		}
 		if bytes.IndexByte(value, '\\') >= 0 && !json.Valid(value) {
@@ -133,7 +140,8 @@ func (o *object) scan(data []byte) bool {
 		if len(o.fields) == maxFields {
 			return false
 		}
-		o.fields = append(o.fields, field{string(name[1 : len(name)-1]), value})
+		o.fields = append(o.fields, field{string(o.at), value})
+		o.at = nil
 		if after, more := token(rest, ','); more {
 			rest = after
 			continue
@@ -142,6 +150,16 @@ func (o *object) scan(data []byte) bool {
 		return ok && len(space(rest)) == 0
 	}
 	return false
+}
+
+// notUTF8 is the answer to a body that is not, whose fields were read as far as may be.
+func (o *object) notUTF8() error {
+	for _, f := range o.fields {
+		if utf8.ValidString(f.name) && !utf8.Valid(f.value) {
+			return badInput(f.name, "the field %q is not UTF-8", f.name)
+		}
+	}
+	return badRequest("the body is not UTF-8")
 }
 
 // token takes white space and one character.
@@ -192,6 +210,9 @@ func (o *object) parse(data []byte) error {
 	if !json.Valid(data) {
 		var v any
 		err := json.Unmarshal(data, &v)
+		if len(o.at) > 0 {
+			return badInput(string(o.at), "the body is not JSON, as of the field %q: %v", o.at, err)
+		}
 		return badRequest("the body is not JSON: %v", err)
 	}
 	d := json.NewDecoder(bytes.NewReader(data))
@@ -211,7 +232,7 @@ func (o *object) parse(data []byte) error {
 			return badRequest("the object has more than %d fields", maxFields)
 		}
 		if o.has([]byte(name)) {
-			return badRequest("the field %q is there twice", name)
+			return badInput(name, "the field %q is there twice", name)
 		}
 		var value json.RawMessage
 		if err := d.Decode(&value); err != nil {

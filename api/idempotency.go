@@ -57,9 +57,9 @@ func (a *API) idempotent(
 			return handle(w, r)
 		}
 		if len(given) != 1 || !isName(given[0]) {
-			return badRequest("%s: want one, of 1 to %d visible characters of ASCII", nameHeader, maxName)
+			return badInput(nameHeader, "%s: want one, of 1 to %d visible characters of ASCII", nameHeader, maxName)
 		}
-		body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
+		body, err := placeOf(r).read(w, r, maxBody)
 		if err != nil {
 			return unreadable(err)
 		}
@@ -100,6 +100,7 @@ func (a *API) once(
 		}
 	}()
 	again := r.WithContext(context.WithValue(r.Context(), postIDKey{}, claim.Post))
+	again = again.WithContext(context.WithValue(again.Context(), placeKey{}, (*place)(nil))) // it has been read
 	again.Body = io.NopCloser(bytes.NewReader(body))
 	err := handle(held, again)
 	ended = true

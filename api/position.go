@@ -54,7 +54,7 @@ func positionsOf(r *http.Request) ([]emitters.Position, error) {
 	for text := range strings.SplitSeq(all, ",") {
 		p, err := emitters.ParsePosition(strings.TrimSpace(text))
 		if err != nil {
-			return nil, badRequest("%s: %v", positionHeader, err)
+			return nil, badInput(positionHeader, "%s: %v", positionHeader, err)
 		}
 		if p.Topic != freshet.Posts {
 			waits++
@@ -62,7 +62,7 @@ func positionsOf(r *http.Request) ([]emitters.Position, error) {
 		positions = append(positions, p)
 	}
 	if waits > maxPositions {
-		return nil, badRequest("%s has %d positions to wait for, at most %d are taken", positionHeader, waits, maxPositions)
+		return nil, badInput(positionHeader, "%s has %d positions to wait for, at most %d are taken", positionHeader, waits, maxPositions)
 	}
 	return positions, nil
 }
@@ -93,7 +93,7 @@ func (a *API) await(ctx context.Context, p emitters.Position) error {
 	case freshet.Registrations, freshet.Profiles:
 		id, err := freshet.ParseAccountID(p.Key)
 		if err != nil {
-			return badRequest("%s %s: %v", positionHeader, p, err)
+			return badInput(positionHeader, "%s %s: %v", positionHeader, p, err)
 		}
 		if p.Topic == freshet.Profiles {
 			return a.Accounts.AwaitProfile(ctx, id, p.Offset)
@@ -103,13 +103,23 @@ func (a *API) await(ctx context.Context, p emitters.Position) error {
 	case freshet.Follows:
 		n, err := freshet.ParseNumber(p.Key)
 		if err != nil {
-			return badRequest("%s %s: %v", positionHeader, p, err)
+			return badInput(positionHeader, "%s %s: %v", positionHeader, p, err)
 		}
 		return a.Following.AwaitApplied(ctx, n, p.Offset)
 	case freshet.Posts:
 		return nil
 	}
 	return fmt.Errorf("wait for the position %s: no view shows this topic", p)
+}
+
+// awaitFresh waits until the views know what others have hidden, as long as for a position.
+func (a *API) awaitFresh(ctx context.Context) error {
+	if a.Fresh.Err() == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, PositionTimeout)
+	defer cancel()
+	return a.Fresh.Await(ctx)
 }
 
 // visible bounds a write's wait for the views.

@@ -248,6 +248,10 @@ func (a *API) respondPosts(
 	}
 	b = append(b, `,"complete":`...)
 	b = strconv.AppendBool(b, page.Complete)
-	respondJSON(w, http.StatusOK, append(b, "}\n"...))
+	b = append(b, "}\n"...)
+	if err := placeOf(r).answering(int64(2 * len(b))); err != nil { // the posts, and what is made of them
+		return err
+	}
+	respondJSON(w, http.StatusOK, b)
 	return nil
 }

@@ -53,6 +53,21 @@ func badRequest(format string, args ...any) *problem {
 	return &problem{Status: http.StatusBadRequest, Detail: fmt.Sprintf(format, args...)}
 }
 
+// badInput is badRequest that names what is malformed: a field, a parameter or a header.
+func badInput(name, format string, args ...any) *problem {
+	p := badRequest(format, args...)
+	p.Errors = map[string]string{name: p.Detail}
+	return p
+}
+
+// named says what it was that is malformed.
+func named(name string, err error) error {
+	if p := (*problem)(nil); errors.As(err, &p) && p.Errors == nil {
+		p.Errors = map[string]string{name: p.Detail}
+	}
+	return err
+}
+
 func notFound(format string, args ...any) *problem {
 	return &problem{Status: http.StatusNotFound, Detail: fmt.Sprintf(format, args...)}
 }
@@ -101,6 +116,8 @@ func problemOf(err error) *problem {
 		}
 	case errors.Is(err, views.ErrNotReady):
 		return unavailable(time.Second, err, "this process is still loading its tables")
+	case errors.Is(err, views.ErrBehind):
+		return unavailable(time.Second, err, "this process is behind with what others have hidden")
 	case errors.Is(err, views.ErrNotVisible), errors.Is(err, emitters.ErrNotShown):
 		return unavailable(time.Second, err, "the write was accepted, but this process does not show it yet; "+
 			"a read with its Freshet-Position waits for it")

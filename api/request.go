@@ -29,7 +29,7 @@ func (a *API) account(r *http.Request, variable string) (freshet.Account, error)
 func pathID(r *http.Request, variable string) (freshet.AccountID, error) {
 	id, err := freshet.ParseAccountID(mux.Vars(r)[variable])
 	if err != nil {
-		return "", badRequest("%v", err)
+		return "", badInput(variable, "%v", err)
 	}
 	return id, nil
 }
@@ -49,7 +49,7 @@ func (a *API) openAccount(id freshet.AccountID) (freshet.Account, error) {
 func pathPost(r *http.Request) (freshet.PostID, error) {
 	id, err := freshet.ParsePostID(mux.Vars(r)["post"])
 	if err != nil {
-		return 0, badRequest("%v", err)
+		return 0, badInput("post", "%v", err)
 	}
 	return id, nil
 }
@@ -64,12 +64,12 @@ func (a *API) place(r *http.Request, kind listKind, of freshet.Number) (limit in
 	if s, ok := query["limit"]; ok {
 		limit, err = strconv.Atoi(s)
 		if err != nil || limit < 1 || limit > maxLimit || strconv.Itoa(limit) != s {
-			return 0, 0, badRequest("limit is %q, want a number from 1 to %d", s, maxLimit)
+			return 0, 0, badInput("limit", "limit is %q, want a number from 1 to %d", s, maxLimit)
 		}
 	}
 	if s, ok := query["cursor"]; ok {
 		if value, err = a.cursors.open(s, kind, of); err != nil {
-			return 0, 0, err
+			return 0, 0, named("cursor", err)
 		}
 	}
 	return limit, value, nil
@@ -84,10 +84,10 @@ func parseQuery(r *http.Request) (map[string]string, error) {
 	query := make(map[string]string, len(values))
 	for name, v := range values {
 		if !slices.Contains([]string{"limit", "cursor"}, name) {
-			return nil, badRequest("the parameter %q is unknown; lists take limit and cursor", name)
+			return nil, badInput(name, "the parameter %q is unknown; lists take limit and cursor", name)
 		}
 		if len(v) != 1 {
-			return nil, badRequest("the parameter %q is there %d times", name, len(v))
+			return nil, badInput(name, "the parameter %q is there %d times", name, len(v))
 		}
 		query[name] = v[0]
 	}

@@ -12,13 +12,16 @@ import (
 // that streams can set its own.
 const writeTimeout = 30 * time.Second
 
+// readTimeout bounds the reading of a request.
+const readTimeout = 15 * time.Second
+
 // NewServer makes a server with the time-outs and bounds of the API; the caller listens, serves and shuts it down.
 func NewServer(handler http.Handler, log *slog.Logger) *http.Server {
 	unused := &unusedConns{conns: map[net.Conn]struct{}{}}
 	server := &http.Server{
 		Handler:           handler,
 		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       15 * time.Second,
+		ReadTimeout:       readTimeout,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    32 << 10,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),

@@ -80,6 +80,8 @@ func (d *deployment) open(t *testing.T) (p *process, run func()) {
 	must(err)
 	rows, err := views.NewFollowing(d.Brokers, d.Names, d.ViewSettings("following"))
 	must(err)
+	fresh, err := views.NewFresh(d.Brokers, d.ViewSettings("fresh"), accounts, rows)
+	must(err)
 	write, err := emitters.New(d.Brokers, d.Names, d.Config)
 	must(err)
 	t.Cleanup(func() {
@@ -91,11 +93,11 @@ func (d *deployment) open(t *testing.T) (p *process, run func()) {
 	must(err)
 	hub := streams.New(streams.Config{
 		Brokers: d.Brokers, Topic: d.Names.Topic(freshet.Posts), Partitions: partitions, Rows: rows, Accounts: accounts,
-		Log: d.Logger(),
+		Fresh: fresh, Log: d.Logger(),
 	})
 	rows.Notice(hub.Changed)
 	p = &process{t: t, config: api.Config{
-		Accounts: accounts, Stats: stats, Following: rows, Followers: d.posts, Feeds: d.posts, Posts: d.posts,
+		Accounts: accounts, Stats: stats, Following: rows, Fresh: fresh, Followers: d.posts, Feeds: d.posts, Posts: d.posts,
 		Streams: hub, Publisher: d.posts, Emitters: write, Minter: minter,
 		CursorKey: bytes.Repeat([]byte{7}, 32), FollowCap: followCap, Log: d.Logger(),
 	}}
@@ -112,6 +114,8 @@ func (d *deployment) open(t *testing.T) (p *process, run func()) {
 		d.Await("accounts recovered", accounts.Ready())
 		d.Await("stats recovered", stats.Ready())
 		d.Await("following recovered", rows.Ready())
+		d.Run("fresh views", fresh.Run)
+		d.Await("views are fresh", fresh.Ready())
 		d.Run("streams", hub.Run)
 		d.Await("streams begin", hub.Ready())
 		t.Cleanup(p.server.Close) // before the views end

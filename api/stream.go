@@ -18,8 +18,10 @@ import (
 
 const (
 	// heartbeat is how often a stream says something at least: proxies and clients take one that is silent for dead. With
-	// it comes how far the stream is, and what the caller may do is checked again.
+	// it comes how far the stream is.
 	heartbeat = 15 * time.Second
+	// recheck is how often the caller's credentials are looked at again before something is said.
+	recheck = time.Second
 	// takeTimeout is how long a reader may take for what is written at once.
 	takeTimeout = 10 * time.Second
 	// writeAtOnce is how many bytes of events are written under one takeTimeout.
@@ -46,7 +48,7 @@ func (a *API) streamFeed(w http.ResponseWriter, r *http.Request) error {
 	var from streams.Position
 	if id := r.Header.Get(lastEvent); id != "" {
 		if from, err = a.cursors.openPosition(id); err != nil {
-			return err
+			return named(lastEvent, err)
 		}
 	}
 	out := http.NewResponseController(w)
@@ -107,31 +109,31 @@ func (s *feedStream) run(ctx context.Context) {
 			err = s.tell(batch)
 		}
 	}
+	if p := (*problem)(nil); errors.As(err, &p) {
+		_ = s.write(fmt.Appendf(nil, "event: end\ndata: %s\n\n", p.encode())) // the reader has gone: nobody is left to tell
+	}
 	s.Log.Debug("a stream ended", "account", s.account.ID, "reason", err)
 }
 
-// errNotAllowed ends a stream that its caller may not read any more.
-var errNotAllowed = errors.New("the stream is not for its reader any more")
-
-// mayRead checks what may have changed since the stream was opened.
+// mayRead checks what may have changed since the stream was opened. What ends the stream for good is a problem.
 func (s *feedStream) mayRead(ctx context.Context) error {
 	account, known, err := s.Accounts.ByNumber(s.account.Number)
 	if err != nil {
 		return err
 	}
 	if !known || account.Closed {
-		return fmt.Errorf("%w: the account is closed", errNotAllowed)
+		return notFound("the account %q was closed", s.account.ID)
 	}
-	if s.bearer == "" || s.Now().Sub(s.checked) < heartbeat {
+	if s.bearer == "" || s.Now().Sub(s.checked) < recheck {
 		return nil
 	}
 	s.checked = s.Now()
 	c, err := s.Auth.Verify(ctx, s.bearer)
 	switch {
 	case errors.Is(err, auth.ErrRejected):
-		return fmt.Errorf("%w: %w", errNotAllowed, err)
+		return &problem{Status: http.StatusUnauthorized, Detail: "the credentials are not good any more", cause: err}
 	case err == nil && !c.May(auth.Read):
-		return fmt.Errorf("%w: the service key has lost its scope", errNotAllowed)
+		return forbidden("the service key may not read any more")
 	}
 	return nil // who cannot be asked now is asked again
 }
@@ -222,7 +224,7 @@ func (c cursors) openPosition(id string) (streams.Position, error) {
 	}
 	p, err := streams.ParsePosition(b[2:])
 	if listKind(b[1]) != streamList || err != nil {
-		return nil, badRequest("%s is not the id of an event", lastEvent)
+		return nil, badInput(lastEvent, "%s is not the id of an event", lastEvent)
 	}
 	return p, nil
 }

@@ -158,7 +158,8 @@ func (s *stream) line(e *event, line string) (done bool, err error) {
 	return done, err
 }
 
-// tell hands an event on; kinds that this version does not know are left out.
+// tell hands an event on; kinds that this version does not know are left out, and so is the reason why a stream ends:
+// whoever opens it again is told.
 func (s *stream) tell(e event) (done bool, err error) {
 	told := Event{Kind: EventKind(e.kind), ID: s.last}
 	switch told.Kind {

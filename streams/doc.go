@@ -3,6 +3,7 @@
 //
 //	hub.go       Hub: which streams are open, who follows whom, and what goes to whom
 //	tail.go      reading the posts topic: one reader for all streams of a process
+//	held.go      what readers do not find yet, and the streams that wait for it
 //	order.go     the order of what is read together
 //	ring.go      what was read last
 //	stream.go    Stream: one reader of a feed, live
@@ -15,9 +16,10 @@
 //
 // A process reads the posts topic once and keeps the last records as references in a ring. Records that are read
 // together are a round. For each event of a round that some open stream may want, the post is looked up once, the way
-// that pages look it up; only when readers would find what the record says does the round go on, so nothing is skipped
-// and nothing comes before it can be seen. Then all of a round goes into the queues of the streams at once, under one
-// lock, so that a position, an offset a partition, says of every stream what it has been given.
+// that pages look it up. Then all of a round goes into the queues of the streams at once, under one lock, so that a
+// position, an offset a partition, says of every stream what it has been given. What readers would not find yet is a
+// slot in the queues whose event is still to come: the streams that want it wait there, and the others go on, so that
+// nothing is skipped, nothing comes before it can be seen, and the order of every stream is that of the log.
 //
 // Who may want an event is told by an index from authors to streams, made of the rows of following: a row that changes
 // marks the streams of its account, and they are indexed anew before the next round is handed out. Whether the event is

@@ -48,10 +48,15 @@ type Config struct {
 	Feeds      *views.Feeds
 	Rows       views.Rows
 	Accounts   views.Directory
+	// Fresh says whether Rows and Accounts are behind; nothing is told then. Nil says that they never are.
+	Fresh *views.Fresh
 	// Most, MostOfAccount and Queue bound the streams; 0 means the defaults.
 	Most, MostOfAccount, Queue int
 	// Ring is how many records are kept for those who come back; 0 means DefaultRing.
 	Ring int
+	// Held is how many records may be held at once, and HeldFor for how long; 0 means DefaultHeld and DefaultHeldFor.
+	Held    int
+	HeldFor time.Duration
 	// Log is slog.Default() if nil.
 	Log *slog.Logger
 }
@@ -64,7 +69,8 @@ type Counts struct {
 	Resumes int64         // streams that began in the past
 	Replays int64         // of these, those that had to read the log
 	Resets  int64         // streams that were told to read the feed anew
-	Waiting int64         // rounds that had to wait for readers to find what the log says
+	Waiting int64         // records that had to wait for readers to find what they say
+	Held    int64         // of these, those that wait now
 	Delay   time.Duration // from the record to the streams, of the last round
 	Records int64         // of posts that were read
 }
@@ -96,9 +102,12 @@ type Hub struct {
 	byAuthor  map[freshet.Number][]*Stream // who follows
 	stale     []*Stream                    // their accounts' rows have changed
 	late      []*Stream                    // they follow somebody more
+	held      []*held                      // what readers do not find yet, in the order of the log
+	stuck     map[*Stream]struct{}         // those that wait for one of held
 
 	refreshing sync.Mutex    // held while stale streams are indexed
 	kick       chan struct{} // has a value when there are stale or late streams
+	holds      chan struct{} // has a value when there is more in held
 }
 
 // New makes a hub.
@@ -107,10 +116,13 @@ func New(c Config) *Hub {
 	c.MostOfAccount = cmp.Or(c.MostOfAccount, DefaultMostOfAccount)
 	c.Queue = cmp.Or(c.Queue, DefaultQueue)
 	c.Ring = cmp.Or(c.Ring, DefaultRing)
+	c.Held = cmp.Or(c.Held, DefaultHeld)
+	c.HeldFor = cmp.Or(c.HeldFor, DefaultHeldFor)
 	h := &Hub{
 		cfg: c, log: c.Log, ready: make(chan struct{}),
 		replays: make(chan struct{}, replaysAtOnce), byAccount: map[freshet.Number][]*Stream{},
-		byAuthor: map[freshet.Number][]*Stream{}, kick: make(chan struct{}, 1),
+		byAuthor: map[freshet.Number][]*Stream{}, kick: make(chan struct{}, 1), holds: make(chan struct{}, 1),
+		stuck: map[*Stream]struct{}{},
 	}
 	if h.log == nil {
 		h.log = slog.Default()
@@ -127,8 +139,11 @@ func (h *Hub) Drain() { h.end() }
 
 // Counts tells how it goes.
 func (h *Hub) Counts() Counts {
+	h.mu.Lock()
+	held := int64(len(h.held))
+	h.mu.Unlock()
 	return Counts{
-		Open: h.noted.Load(), Events: h.events.Load(), Slow: h.slow.Load(), Resumes: h.resumes.Load(),
+		Held: held, Open: h.noted.Load(), Events: h.events.Load(), Slow: h.slow.Load(), Resumes: h.resumes.Load(),
 		Replays: h.logs.Load(), Resets: h.resets.Load(), Waiting: h.waiting.Load(),
 		Delay: time.Duration(h.delay.Load()), Records: h.read.Load(),
 	}

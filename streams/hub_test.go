@@ -21,17 +21,10 @@ import (
 	"freshet/views"
 )
 
-// failing is a Redis that can be away.
+// failing is a Redis that can be away, and one that hides posts.
 type failing struct {
 	feeds.Conn
-	away atomic.Bool
-}
-
-func (f *failing) Do(ctx context.Context, ops ...feeds.Op) error {
-	if f.away.Load() {
-		return feeds.ErrAway
-	}
-	return f.Conn.Do(ctx, ops...)
+	away, hides atomic.Bool
 }
 
 // hub is one by itself, on the deployment's servers.

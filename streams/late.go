@@ -103,7 +103,7 @@ func (h *Hub) giveLate(ctx context.Context, waiting []late) (left []late, err er
 		h.mu.Lock()
 		for _, f := range found[:n] {
 			if f.event != nil {
-				l.stream.give(f.event)
+				l.stream.give(&slot{event: f.event})
 			}
 		}
 		h.mu.Unlock()

@@ -65,6 +65,7 @@ func (s *Stream) join(lost bool) {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.past, s.live, s.lost = nil, true, s.lost || lost
+	s.hub.giveHeld(s)
 }
 
 // collect finds what is still to be told; when that is nothing, the stream is live.
@@ -94,6 +95,7 @@ func (s *Stream) fromRing() (joined bool, floor Position, err error) {
 	defer h.mu.Unlock()
 	if s.lost {
 		s.past, s.live = nil, true
+		h.giveHeld(s)
 		return true, nil, nil
 	}
 	if !p.position.covers(h.ring.floor) {
@@ -244,7 +246,8 @@ func (s *Stream) tell(ctx context.Context, wait time.Duration) (Batch, error) {
 	for pause := firstPause; ; pause = min(2*pause, lastPause) {
 		var err error
 		found, err = s.hub.find(waiting, refs)
-		if err == nil && !slices.ContainsFunc(found, func(f finding) bool { return !f.known }) {
+		if err == nil && s.hub.cfg.Fresh.Err() == nil &&
+			!slices.ContainsFunc(found, func(f finding) bool { return !f.known }) {
 			break
 		}
 		if !sleep(waiting, pause) {

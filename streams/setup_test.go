@@ -62,11 +62,18 @@ type process struct {
 // start starts a process that keeps its data under a name.
 func (d *deployment) start(name string, roles ...config.Role) *process {
 	d.Helper()
+	return d.startWith(name, func(*config.Config) {}, roles...)
+}
+
+// startWith is start with another configuration.
+func (d *deployment) startWith(name string, change func(*config.Config), roles ...config.Role) *process {
+	d.Helper()
 	c := config.Deployment()
 	c.Roles, c.Apart, c.Kafka, c.Redis = roles, true, []string{d.kafka}, []string{d.redis}
 	c.Partitions, c.Replication, c.MinInSync, c.Zones, c.PullAbove = 4, 1, 1, 8, pullAbove
 	c.DataDir, c.CursorKey = filepath.Join(d.dir, name), filepath.Join(d.dir, "cursor.key")
 	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
+	change(&c)
 	a, err := app.Open(c, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
 	if err != nil {
 		d.Fatal(err)
@@ -177,7 +184,7 @@ type reader struct {
 }
 
 // open opens a stream and returns when it has told where it is. last is the id to begin at, if not empty.
-func (p *process) open(account, last string) *reader {
+func (p *process) open(account, last string, headers ...string) *reader {
 	p.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	r := &reader{process: p, account: account, events: make(chan event, 10_000), end: cancel, gone: make(chan struct{})}
@@ -188,6 +195,9 @@ func (p *process) open(account, last string) *reader {
 	}
 	if last != "" {
 		request.Header.Set("Last-Event-ID", last)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		request.Header.Set(headers[i], headers[i+1])
 	}
 	response, err := http.DefaultClient.Do(request) //nolint:bodyclose // read closes it
 	if err != nil {

@@ -31,7 +31,7 @@ type Stream struct {
 	stale  bool             // the account's row has changed
 	wants  []freshet.Number // replaced, never changed
 	late   []freshet.Number // those of wants who came last
-	queue  []*Event
+	queue  []*slot
 }
 
 // Batch is what a stream has to tell.
@@ -78,8 +78,10 @@ func (h *Hub) Open(account freshet.Number, from Position, abort func()) (*Stream
 	switch {
 	case from == nil:
 		s.live = true
+		h.giveHeld(s)
 	case len(from) != len(h.next):
 		s.live, s.lost = true, true
+		h.giveHeld(s)
 	default:
 		h.resumes.Add(1)
 		from = slices.Clone(from)
@@ -109,6 +111,10 @@ func (s *Stream) Next(ctx context.Context, wait time.Duration) (Batch, error) {
 		}
 	}
 	s.greeted = true
+	if fresh, err := s.awaitFresh(ctx, wait); !fresh {
+		s.rouse() // what waits is still there
+		return Batch{}, err
+	}
 	b, err := s.take()
 	if err != nil {
 		return Batch{}, err
@@ -117,7 +123,24 @@ func (s *Stream) Next(ctx context.Context, wait time.Duration) (Batch, error) {
 	return b, err
 }
 
-// take takes all that waits.
+// awaitFresh waits for views that may be asked what is shown, for as long as wait says, and says whether they are there.
+func (s *Stream) awaitFresh(ctx context.Context, wait time.Duration) (bool, error) {
+	if s.hub.cfg.Fresh.Err() == nil {
+		return true, nil
+	}
+	waiting, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	defer context.AfterFunc(s.hub.ending, cancel)()
+	switch err := s.hub.cfg.Fresh.Await(waiting); {
+	case err == nil:
+		return true, nil
+	case s.hub.ending.Err() != nil:
+		return false, ErrEnding
+	}
+	return false, ctx.Err()
+}
+
+// take takes all that waits, up to what readers do not find yet.
 func (s *Stream) take() (Batch, error) {
 	h := s.hub
 	h.mu.Lock()
@@ -125,12 +148,21 @@ func (s *Stream) take() (Batch, error) {
 	if s.slow {
 		return Batch{}, ErrSlow
 	}
-	b := Batch{Events: s.queue, Mark: h.mark, Reset: s.lost}
+	b := Batch{Mark: h.mark, Reset: s.lost}
+	n := 0
+	for ; n < len(s.queue) && s.queue[n].held == nil; n++ {
+		if e := s.queue[n].event; e != nil {
+			b.Events = append(b.Events, e)
+		}
+	}
+	if s.queue = slices.Clone(s.queue[n:]); s.isStuck() {
+		b.Mark = s.queue[0].held.before // who comes back from there is told of it, and of what follows
+		h.stuck[s] = struct{}{}
+	}
 	if s.lost {
 		s.lost, b.Events = false, nil // who reads the feed anew finds what they say
 		h.resets.Add(1)
 	}
-	s.queue = nil
 	if len(b.Events) == 0 && !b.Reset && h.ending.Err() != nil {
 		return Batch{}, ErrEnding
 	}
@@ -172,6 +204,7 @@ func (s *Stream) Close() {
 		return
 	}
 	s.closed, s.live, s.queue, s.opened = true, false, nil, false
+	delete(h.stuck, s)
 	h.index(s, nil)
 	streams := h.byAccount[s.account]
 	streams = slices.DeleteFunc(streams, func(other *Stream) bool { return other == s })
@@ -182,18 +215,30 @@ func (s *Stream) Close() {
 }
 
 // give puts an event into the stream's queue. The caller holds the hub's mu.
-func (s *Stream) give(e *Event) {
+func (s *Stream) give(e *slot) {
 	if !s.live || s.slow {
 		return
 	}
-	if len(s.queue) >= s.hub.cfg.Queue {
+	switch full := len(s.queue) >= s.hub.cfg.Queue; {
+	case full && s.isStuck(): // which is not the reader's fault
+		if s.beginAnew(nil); len(s.queue) >= s.hub.cfg.Queue {
+			s.queue = nil
+		}
+		s.queue = append(s.queue, e)
+		s.rouse()
+		return
+	case full:
 		s.slow, s.queue = true, nil
 		s.hub.slow.Add(1)
 		if s.abort != nil {
 			s.abort()
 		}
-	} else {
+	default:
 		s.queue = append(s.queue, e)
+	}
+	if s.isStuck() {
+		s.hub.stuck[s] = struct{}{}
+		return
 	}
 	s.rouse()
 }

@@ -193,7 +193,7 @@ func TestResume(t *testing.T) {
 }
 
 // status is how opening a stream is answered.
-func (p *process) status(account, last string) int {
+func (p *process) status(account, last string, headers ...string) int {
 	p.Helper()
 	r, err := http.NewRequestWithContext(p.Context(), http.MethodGet, p.APIURL()+"/v1/accounts/"+account+"/feed/stream",
 		http.NoBody)
@@ -202,6 +202,9 @@ func (p *process) status(account, last string) int {
 	}
 	if last != "" {
 		r.Header.Set("Last-Event-ID", last)
+	}
+	for i := 0; i < len(headers); i += 2 {
+		r.Header.Set(headers[i], headers[i+1])
 	}
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {

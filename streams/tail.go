@@ -24,8 +24,7 @@ const (
 	fillFrom = 5 * time.Minute
 	// While readers do not find what the log says they are asked again, this often and then ever more rarely.
 	firstPause, lastPause = 10 * time.Millisecond, time.Second
-	// editPatience is how long an edit is waited for whose post is in neither Redis nor, yet, the post store. Then the
-	// record itself is told: it has all of the post, and Redis would know if the post were deleted.
+	// editPatience is how long an edit is waited for whose post is in neither Redis nor, yet, the post store.
 	editPatience = 2 * time.Second
 )
 
@@ -65,6 +64,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	close(h.ready)
 	var others sync.WaitGroup
 	others.Go(func() { h.catchUp(ctx) })
+	others.Go(func() { h.settle(ctx) })
 	defer others.Wait()
 	for ctx.Err() == nil {
 		h.step(ctx, reader)
@@ -137,16 +137,16 @@ func (h *Hub) step(ctx context.Context, reader *kafka.Reader) {
 	}
 }
 
-// round hands records out when readers find what they say.
+// round hands records out. What readers do not find yet is held, and with it the streams that want it; the round waits
+// only when nothing can be looked up, or too much is held.
 func (h *Hub) round(ctx context.Context, records []kafka.Fetched) {
 	entries := h.entries(records)
 	if len(entries) == 0 {
 		return
 	}
 	h.read.Add(int64(len(entries)))
-	told := make([]*Event, len(entries)) // what is known of them; nil: nothing, or that there is nothing to tell
+	told := make([]*slot, len(entries)) // what is known of them; nil: nothing, or that there is nothing to tell
 	known := make([]bool, len(entries))
-	begun := time.Now()
 	for pause := firstPause; ; {
 		err := h.refreshAll()
 		if err == nil {
@@ -158,7 +158,8 @@ func (h *Hub) round(ctx context.Context, records []kafka.Fetched) {
 				return
 			}
 			var left int
-			if left, err = h.look(ctx, entries, open, told, known, time.Since(begun)); err == nil && left == 0 {
+			left, err = h.look(ctx, entries, open, told, known)
+			if err == nil && (left == 0 || h.hold(entries, open, told, known)) {
 				continue
 			}
 		}
@@ -166,7 +167,7 @@ func (h *Hub) round(ctx context.Context, records []kafka.Fetched) {
 			return
 		}
 		if pause == firstPause {
-			h.waiting.Add(1)
+			h.waiting.Add(int64(len(entries)))
 		}
 		if err != nil && pause >= lastPause {
 			h.log.Warn("streams wait for what cannot be read now", "error", err)
@@ -224,7 +225,7 @@ func (h *Hub) lose(next Position) {
 
 // handOut gives the entries to the streams that follow their authors, if all is known that is needed; else it returns
 // those of which more has to be known, and nothing has happened.
-func (h *Hub) handOut(entries []entry, told []*Event, known []bool) (open []int) {
+func (h *Hub) handOut(entries []entry, told []*slot, known []bool) (open []int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for i := range entries {
@@ -242,10 +243,18 @@ func (h *Hub) handOut(entries []entry, told []*Event, known []bool) (open []int)
 	}
 	h.next, h.mark = next, &Mark{Position: next}
 	for i, e := range told {
-		if e != nil {
-			for _, s := range h.byAuthor[entries[i].author] {
-				s.give(e)
+		if e == nil {
+			continue
+		}
+		if e.held != nil {
+			h.held = append(h.held, e.held)
+			select {
+			case h.holds <- struct{}{}:
+			default:
 			}
+		}
+		for _, s := range h.byAuthor[entries[i].author] {
+			s.give(e)
 		}
 	}
 	return nil
@@ -253,7 +262,7 @@ func (h *Hub) handOut(entries []entry, told []*Event, known []bool) (open []int)
 
 // look finds out about open entries, and returns how many are left of which nothing is known yet.
 func (h *Hub) look(
-	ctx context.Context, entries []entry, open []int, told []*Event, known []bool, waited time.Duration,
+	ctx context.Context, entries []entry, open []int, told []*slot, known []bool,
 ) (left int, err error) {
 	refs := make([]ref, len(open))
 	for i, n := range open {
@@ -264,14 +273,13 @@ func (h *Hub) look(
 		return len(open), err
 	}
 	for i, n := range open {
-		f := found[i]
-		if !f.known && f.well && entries[n].kind == int32(freshet.PostEdited) && waited >= editPatience {
-			f.known, f.event = true, &Event{Kind: freshet.PostEdited, Post: entries[n].event.Post, Author: f.author}
-			f.event.Post.CreatedAt = f.event.Post.ID.Time()
-		}
-		if known[n], told[n] = f.known, f.event; !f.known {
+		switch f := found[i]; {
+		case !f.known:
 			left++
+		case f.event != nil:
+			told[n] = &slot{event: f.event}
 		}
+		known[n] = found[i].known
 	}
 	return left, nil
 }

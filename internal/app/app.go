@@ -218,8 +218,10 @@ func (a *App) streamMetrics() []admin.Metric {
 			func(c streams.Counts) float64 { return float64(c.Replays) }),
 		count("s_reset_total", "Streams that were told to read the feed anew.", true,
 			func(c streams.Counts) float64 { return float64(c.Resets) }),
-		count("_rounds_waited_total", "Rounds of records that waited until readers found what they said.", true,
+		count("_records_waited_total", "Records that waited until readers found what they said.", true,
 			func(c streams.Counts) float64 { return float64(c.Waiting) }),
+		count("_records_held", "Records that wait now, and the streams of their authors' followers with them.", false,
+			func(c streams.Counts) float64 { return float64(c.Held) }),
 		count("_records_total", "Records of posts that were read for streams.", true,
 			func(c streams.Counts) float64 { return float64(c.Records) }),
 		count("_delay_seconds", "From the time of a record to its streams, last time.", false,
@@ -235,6 +237,9 @@ const stopTimeout = 3 * time.Second
 // missing from the beginning; the API answers that it is starting.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.servers.close()) }()
+	if a.verifier != nil {
+		defer a.verifier.Close()
+	}
 
 	operators := api.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		(*a.operators.Load()).ServeHTTP(w, r)

@@ -174,6 +174,10 @@ func (a *App) api() error {
 	if err != nil {
 		return err
 	}
+	fresh, err := views.NewFresh(brokers, settings("fresh"), accounts, rows)
+	if err != nil {
+		return err
+	}
 	writers, err := emitters.New(brokers, names, a.servers.clients)
 	if err != nil {
 		return err
@@ -183,6 +187,8 @@ func (a *App) api() error {
 
 	a.view("view of accounts", accounts)
 	a.view("view of following", rows)
+	a.view("fresh views", fresh)
+	a.trouble("fresh views", fresh.Err)
 	a.view("view of stats", stats)
 	a.view("view of tiers", tiers)
 	a.trouble("view of tiers", tiers.Err)
@@ -198,13 +204,13 @@ func (a *App) api() error {
 	hub := streams.New(streams.Config{
 		Brokers: brokers, Topic: names.Topic(freshet.Posts), Partitions: a.cfg.Partitions,
 		Client: kafka.ClientOptions(a.servers.clients), Feeds: reader, Rows: rows, Accounts: accounts,
-		Most: a.cfg.MaxStreams, Log: a.log,
+		Fresh: fresh, Most: a.cfg.MaxStreams, Log: a.log,
 	})
 	rows.Notice(hub.Changed)
 	a.view("streams", hub)
 	a.streams.Store(hub)
 	c := api.Config{
-		Accounts: accounts, Stats: stats, Following: rows, Followers: a.servers.store, Feeds: reader, Posts: reader,
+		Accounts: accounts, Stats: stats, Following: rows, Fresh: fresh, Followers: a.servers.store, Feeds: reader, Posts: reader,
 		Streams: hub,
 		Publisher: &emitters.Publisher{
 			Emitters: writers, Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store,

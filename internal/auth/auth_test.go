@@ -41,6 +41,7 @@ func verifier(t *testing.T, c Config) *Verifier {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(v.Close)
 	return v
 }
 

@@ -79,7 +79,8 @@ type Config struct {
 // Enabled says whether there are any credentials at all.
 func (c Config) Enabled() bool { return c.KeysFile != "" || c.JWKS != "" }
 
-// Verifier checks credentials. It is safe for concurrent use, and runs nothing in the background.
+// Verifier checks credentials. It is safe for concurrent use. Nothing runs in the background but the reading of
+// credentials that somebody needs; Close ends that.
 type Verifier struct {
 	keys   *reloaded[keySet]
 	tokens *tokens
@@ -97,7 +98,7 @@ func New(c Config) (*Verifier, error) {
 	v := &Verifier{}
 	if c.KeysFile != "" {
 		v.keys = keysOf(c)
-		if _, err := v.keys.get(context.Background(), 0); err != nil {
+		if _, err := v.keys.get(context.Background(), 0, true); err != nil {
 			return nil, err
 		}
 	}
@@ -108,6 +109,14 @@ func New(c Config) (*Verifier, error) {
 		}
 	}
 	return v, nil
+}
+
+// Close waits until nothing is read any more.
+func (v *Verifier) Close() {
+	v.keys.close()
+	if v.tokens != nil {
+		v.tokens.sets.close()
+	}
 }
 
 // Verify says whose credentials these are: what stands behind "Bearer" in a request.

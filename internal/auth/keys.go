@@ -87,7 +87,7 @@ func keysOf(c Config) *reloaded[keySet] {
 }
 
 func (v *Verifier) key(ctx context.Context, text string) (*Caller, error) {
-	set, err := v.keys.get(ctx, keysEvery)
+	set, err := v.keys.get(ctx, keysEvery, true)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}

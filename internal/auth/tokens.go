@@ -47,6 +47,7 @@ type tokens struct {
 	now              func() time.Time
 	sets             *reloaded[jose.JSONWebKeySet]
 	every, retry     time.Duration
+	file             bool // the key set is one, so that reading it takes no time
 	checked          checkedTokens
 }
 
@@ -77,7 +78,7 @@ func newTokens(c Config) (*tokens, error) {
 		}
 		return t, nil
 	}
-	t.every, t.retry, t.sets.retry = fileEvery, fileEvery, fileEvery
+	t.every, t.retry, t.sets.retry, t.file = fileEvery, fileEvery, fileEvery, true
 	t.sets.load = func(context.Context) (*jose.JSONWebKeySet, error) {
 		data, err := os.ReadFile(c.JWKS)
 		if err != nil {
@@ -85,7 +86,7 @@ func newTokens(c Config) (*tokens, error) {
 		}
 		return parse(data, nil)
 	}
-	_, err := t.sets.get(context.Background(), 0)
+	_, err := t.sets.get(context.Background(), 0, true)
 	return t, err
 }
 
@@ -164,7 +165,7 @@ func (t *tokens) verify(ctx context.Context, text string) (*Caller, error) {
 		return nil, rejected("the token has more than %d bytes", maxToken)
 	}
 	hash := sha256.Sum256([]byte(text))
-	set, err := t.sets.get(ctx, t.every)
+	set, err := t.sets.get(ctx, t.every, t.file)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 	}
@@ -204,7 +205,7 @@ func (t *tokens) signed(
 ) (*jose.JSONWebKeySet, error) {
 	header := token.Headers[0]
 	for _, maxAge := range []time.Duration{t.every, t.retry} {
-		set, err := t.sets.get(ctx, maxAge)
+		set, err := t.sets.get(ctx, maxAge, t.file || maxAge == t.retry) // a token waits for a key that is not known
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrUnavailable, err)
 		}

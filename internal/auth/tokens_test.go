@@ -270,6 +270,41 @@ func TestKeySetOfAURL(t *testing.T) {
 	asked(1)
 }
 
+// A URL that does not answer holds up no token whose key is known.
+func TestAKeySetThatHangs(t *testing.T) {
+	c := newClock()
+	public, private := edKey(t)
+	set := keySetOf(t, jose.JSONWebKey{Key: public, KeyID: "1"})
+	hangs := atomic.Bool{}
+	hung := make(chan struct{}, 1)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if hangs.Load() {
+			hung <- struct{}{}
+			<-r.Context().Done()
+			return
+		}
+		_, _ = w.Write(set)
+	}))
+	t.Cleanup(s.Close)
+	t.Cleanup(http.DefaultTransport.(*http.Transport).CloseIdleConnections)
+	v := verifier(t, tokenConfig(c, s.URL))
+	t.Cleanup(v.Close) // before the server, which waits for its requests
+	long := good(c).with("exp", c.now().Add(24*time.Hour).Unix())
+	seen, other := sign(t, jose.EdDSA, "1", private, long), sign(t, jose.EdDSA, "1", private, long.with("sub", "bob"))
+	wants(t, v, seen, "account ann")
+	hangs.Store(true)
+	before := v.tokens.sets.last.Load()
+	c.later(urlEvery)
+	for range 100 {
+		wants(t, v, seen, "account ann")
+		wants(t, v, other, "account bob")
+	}
+	<-hung
+	if v.tokens.sets.last.Load() != before {
+		t.Error("tokens were held up until the server had been given up")
+	}
+}
+
 // A token that was found to be good is good until it expires or its key is taken out, and not checked each time.
 func TestCheckedTokens(t *testing.T) {
 	c := newClock()

@@ -52,6 +52,8 @@ func TestBenchmarks(t *testing.T) {
 		"accept": {"posts accepted singly over HTTP, as many as possible, all roles",
 			"posts accepted at a rate, the API alone, p99", "posts accepted in batches, the API alone",
 			"baseline, fan-out within the request"},
+		"auth": {"posts with a service key : without", "posts with tokens : without", "reads with a service key : without",
+			"reads with tokens : without", "reads with tokens, CPU : without"},
 		"scale":   {"members: 1", "members: 2"},
 		"archive": {"archive", "CPU of this process", "the usual way: post by post"},
 		"log":     {"emit", "consume", "stateful", "publish to callback, mean"},

@@ -46,14 +46,7 @@ func (b *bench) startProgram(ctx context.Context, n *network, roles ...config.Ro
 		}
 		n.placed = true
 	}
-	c := config.Deployment()
-	c.Kafka, c.Redis, c.Prefix = b.servers.kafka, b.servers.redis, b.servers.names.Prefix
-	c.Partitions, c.Zones, c.Replication, c.MinInSync = b.Partitions, b.Zones, 1, 1
-	c.DataDir = filepath.Join(b.servers.dir, "data")
-	if len(roles) > 0 {
-		c.Roles, c.Apart = roles, true
-	}
-	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
+	c := b.config("data", roles...)
 	p = &program{b: b, n: n}
 	if p.conn, err = b.servers.feeds(ctx, c.Layout()); err != nil {
 		return nil, err
@@ -62,10 +55,32 @@ func (b *bench) startProgram(ctx context.Context, n *network, roles ...config.Ro
 	if err := b.warm(ctx, p.conn, c.Layout(), n, 0); err != nil {
 		return nil, errors.Join(err, p.conn.Close())
 	}
+	if err := p.launch(ctx, c); err != nil {
+		return nil, errors.Join(err, p.conn.Close())
+	}
+	return p, nil
+}
+
+// config is that of a process with its own data.
+func (b *bench) config(data string, roles ...config.Role) config.Config {
+	c := config.Deployment()
+	c.Kafka, c.Redis, c.Prefix = b.servers.kafka, b.servers.redis, b.servers.names.Prefix
+	c.Partitions, c.Zones, c.Replication, c.MinInSync = b.Partitions, b.Zones, 1, 1
+	c.DataDir, c.CursorKey = filepath.Join(b.servers.dir, data), filepath.Join(b.servers.dir, "cursor.key")
+	if len(roles) > 0 {
+		c.Roles, c.Apart = roles, true
+	}
+	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
+	return c
+}
+
+// launch starts the process and waits until it is ready.
+func (p *program) launch(ctx context.Context, c config.Config) error {
+	b := p.b
 	b.Progress("start", 0, 0)
 	a, err := app.Open(c, b.Logger, nil)
 	if err != nil {
-		return nil, errors.Join(err, p.conn.Close())
+		return err
 	}
 	running, cancel := context.WithCancel(ctx)
 	var g errgroup.Group
@@ -76,14 +91,19 @@ func (b *bench) startProgram(ctx context.Context, n *network, roles ...config.Ro
 	p.url = a.APIURL()
 	p.stop = func() error {
 		cancel()
-		return errors.Join(g.Wait(), p.conn.Close())
+		err := g.Wait()
+		if p.conn != nil {
+			err = errors.Join(err, p.conn.Close())
+		}
+		return err
 	}
 	for {
 		select {
 		case <-a.Ready():
-			return p, nil
+			return nil
 		case <-running.Done():
-			return nil, errors.Join(errors.New("the program ended before it was ready"), p.stop())
+			cancel()
+			return errors.Join(errors.New("the program ended before it was ready"), g.Wait())
 		case <-time.After(time.Second):
 			b.Progress("recover the tables", 0, 0)
 		}

@@ -17,6 +17,7 @@
 //	powerlaw_test.go     thousands of accounts, one that all follow and one that follows hundreds
 //	tiers_test.go        an author that is pulled, and not, and pulled again
 //	losses_test.go       deletes that Redis has forgotten
+//	abuse_test.go        what a caller may send, and not send, and the memory that it takes
 //	command_test.go      what somebody who types the command sees
 //	poison_test.go       records that nobody can read
 //	deployment_real_test.go   every role as a process of its own, on real servers (build tag real)

@@ -18,6 +18,8 @@ import (
 // Conn is one connection to an API, for one goroutine. It spares what net/http does for clients in general: a load
 // generator shares the machine with what it loads.
 type Conn struct {
+	// Bearer is the credentials of the requests to come; empty: none.
+	Bearer   string
 	host     string
 	conn     net.Conn
 	reader   *bufio.Reader
@@ -78,6 +80,10 @@ func (c *Conn) do(ctx context.Context, method, path, contentType string, body []
 	r = append(r, path...)
 	r = append(r, " HTTP/1.1\r\nHost: "...)
 	r = append(r, c.host...)
+	if c.Bearer != "" {
+		r = append(r, "\r\nAuthorization: Bearer "...)
+		r = append(r, c.Bearer...)
+	}
 	if body != nil {
 		r = append(r, "\r\nContent-Type: "...)
 		r = append(r, contentType...)
