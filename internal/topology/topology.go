@@ -92,13 +92,16 @@ type Topic struct {
 	Name string `json:"topic"`
 	// Kind is input, loop, table, or output, which only processes read that are in no group.
 	Kind string `json:"kind"`
-	// Writers and Readers are groups; the API is "api".
+	// Writers and Readers are groups; the API is "api", the operators' tool "freshet replay".
 	Writers []string `json:"writers"`
 	Readers []string `json:"readers"`
 }
 
-// API stands for the processes that take requests, which are in no group.
-const API = "api"
+// API stands for the processes that take requests, and Replay for the operators' tool, which are in no group.
+const (
+	API    = "api"
+	Replay = "freshet replay"
+)
 
 // Topics are all topics that a group or the API uses, in the order of the deployment's list.
 func Topics(names freshet.Names) []Topic {
@@ -108,6 +111,12 @@ func Topics(names freshet.Names) []Topic {
 		t := Topic{Name: spec.Name, Kind: "output", Writers: []string{}, Readers: []string{}}
 		if slices.Contains(published, t.Name) {
 			t.Writers = append(t.Writers, API)
+		}
+		switch t.Name {
+		case names.Topic(freshet.Replays):
+			t.Writers = append(t.Writers, Replay)
+		case names.Topic(freshet.ReplayStates):
+			t.Writers, t.Readers = append(t.Writers, Replay), append(t.Readers, Replay)
 		}
 		for _, g := range groups {
 			own := t.Name == g.Loop || t.Name == g.Table
