@@ -53,6 +53,8 @@ func TestBenchmarks(t *testing.T) {
 			"posts accepted at a rate, the API alone, p99", "posts accepted in batches, the API alone",
 			"baseline, fan-out within the request"},
 		"scale":   {"members: 1", "members: 2"},
+		"replay": {"drain", "replay, unbounded", "live posts alone, p99", "live posts beside a replay, p99",
+			"live posts beside a replay, p99 of that alone"},
 		"archive": {"archive", "CPU of this process", "the usual way: post by post"},
 		"log":     {"emit", "consume", "stateful", "publish to callback, mean"},
 	}
