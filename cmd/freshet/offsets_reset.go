@@ -27,6 +27,7 @@ type moving struct {
 	truncated      bool
 	skip           bool
 	undo           string
+	several        bool // groups are moved
 	format         output
 	stdout, stderr io.Writer
 }
@@ -63,7 +64,10 @@ func (m *moving) say(format string, args ...any) { fmt.Fprintf(m.stderr, format+
 func (m *moving) keep(group string) func([]offsets.Row) error {
 	return func(before []offsets.Row) error {
 		name := m.undo
-		if name == "" {
+		switch {
+		case name != "" && m.several:
+			name += "." + group
+		case name == "":
 			name = group + "-" + time.Now().UTC().Format("20060102T150405.000Z") + ".undo.csv"
 		}
 		f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600) //nolint:gosec // the operator names it
@@ -329,7 +333,8 @@ tool has written. It is offsets reset --from-file: what is refused there is refu
 // follow prints plans, and does what they say, or says what would be done.
 func (m *moving) follow(ctx context.Context, cluster *offsets.Cluster, plans []offsets.Plan) error {
 	var value any = plans
-	if len(plans) == 1 {
+	m.several = len(plans) > 1
+	if !m.several {
 		value = plans[0]
 	}
 	err := m.format.write(m.stdout, value, func(w io.Writer) error {

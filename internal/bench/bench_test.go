@@ -52,7 +52,7 @@ func TestBenchmarks(t *testing.T) {
 		"accept": {"posts accepted singly over HTTP, as many as possible, all roles",
 			"posts accepted at a rate, the API alone, p99", "posts accepted in batches, the API alone",
 			"baseline, fan-out within the request"},
-		"scale":   {"members: 1", "members: 2"},
+		"scale": {"members: 1", "members: 2"},
 		"replay": {"drain", "replay, unbounded", "live posts alone, p99", "live posts beside a replay, p99",
 			"live posts beside a replay, p99 of that alone"},
 		"archive": {"archive", "CPU of this process", "the usual way: post by post"},

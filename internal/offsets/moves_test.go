@@ -1,13 +1,19 @@
 package offsets
 
 import (
+	"encoding/json"
 	"errors"
+	"net/http"
+	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+
+	"freshet/internal/admin"
 )
 
 // registered runs a process that takes in three accounts, and stops it.
@@ -211,5 +217,50 @@ func TestDescribe(t *testing.T) {
 				t.Errorf("%s/%d is read by nobody", topic.Name, s.Partition)
 			}
 		}
+	}
+}
+
+// A group of several processes is moved through all of them, each for what it owns.
+func TestSeveralProcesses(t *testing.T) {
+	p := Plan{Group: "test.fanout", Moves: []Move{
+		{Topic: "test.posts", Partition: 0, Committed: 9, New: 4}, {Topic: "test.posts", Partition: 1, Committed: 9, New: 5},
+		{Topic: "test.posts", Partition: 2, Committed: 9, New: 9},
+	}}
+	asked := map[int32]admin.Seek{}
+	process := func(owns int32) string {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodGet {
+				_ = json.NewEncoder(w).Encode([]admin.Group{{Group: p.Group, Claims: []admin.Claim{
+					{Topic: "test.posts", Partition: owns}, {Topic: "test.replays", Partition: owns},
+				}}})
+				return
+			}
+			var seek admin.Seek
+			if err := json.NewDecoder(r.Body).Decode(&seek); err != nil || r.URL.Path != admin.SeekPath(p.Group) {
+				t.Errorf("%s: %v", r.URL, err)
+			}
+			asked[owns] = seek
+			w.WriteHeader(http.StatusNoContent)
+		}))
+		t.Cleanup(server.Close)
+		return server.URL
+	}
+	urls := []string{process(0), process(1), process(2)}
+	owners, err := awaitClaims(t.Context(), p, urls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := seek(t.Context(), p, owners); err != nil {
+		t.Fatal(err)
+	}
+	want := map[int32]admin.Seek{
+		0: {Positions: []admin.Position{{Topic: "test.posts", Partition: 0, Offset: 4}}},
+		1: {Positions: []admin.Position{{Topic: "test.posts", Partition: 1, Offset: 5}}},
+	}
+	if !reflect.DeepEqual(asked, want) {
+		t.Errorf("asked %v, want %v", asked, want)
+	}
+	if _, err := awaitClaims(t.Context(), p, urls[1:]); err == nil || !strings.Contains(err.Error(), "test.posts/0") {
+		t.Errorf("a partition of a process that is not named: %v", err)
 	}
 }
