@@ -110,6 +110,7 @@ func TestReadme(t *testing.T) {
 		"  " + binary + " \"$@\" --kafka " + s.kafka + "\n}\n"
 	for _, block := range blocks[1:] {
 		cmd := exec.CommandContext(t.Context(), "bash", "-c", prelude+script.Replace(block))
+		cmd.Dir = t.TempDir() // where offsets reset leaves the way back
 		out, err := cmd.CombinedOutput()
 		t.Logf("%s\n%s", block, out)
 		if err != nil {

@@ -25,6 +25,8 @@ const (
 	Posts Topic = "posts"
 	// Replays, by author: copies of posts records to be processed again by one group.
 	Replays Topic = "replays"
+	// ReplayStates, by group: how far the group's replay is, latest. It has one partition, which orders what is written.
+	ReplayStates Topic = "replay-states"
 	// Tiers, by author: the author became pull-tier, or ceased to be.
 	Tiers Topic = "tiers"
 	// Stats, by author: followers and posts of the author, latest.
@@ -98,6 +100,8 @@ func (n Names) TopicSpecs(partitions int32, postsRetention time.Duration) []Topi
 	}
 	nodes := stream(n.Topic(NodeStarts), Forever)
 	nodes.Partitions = 1
+	replayStates := compacted(n.Topic(ReplayStates))
+	replayStates.Partitions = 1
 	return []TopicSpec{
 		stream(n.Topic(Registrations), Forever),
 		compacted(n.Topic(Profiles)),
@@ -106,6 +110,7 @@ func (n Names) TopicSpecs(partitions int32, postsRetention time.Duration) []Topi
 		stream(n.Topic(Applied), WeekRetention),
 		stream(n.Topic(Posts), postsRetention),
 		stream(n.Topic(Replays), WeekRetention),
+		replayStates,
 		compacted(n.Topic(Tiers)),
 		compacted(n.Topic(Stats)),
 		stream(n.Topic(DeadLetters), DeadLetterRetention),

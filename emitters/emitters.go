@@ -16,6 +16,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -51,17 +53,23 @@ type stream struct {
 	slots   chan struct{}
 }
 
+// codecs are those of the topics that this package writes.
+var codecs = map[freshet.Topic]goka.Codec{
+	freshet.Registrations: kafka.Codec[events.Registration, *events.Registration]{},
+	freshet.Profiles:      kafka.Codec[events.Profile, *events.Profile]{},
+	freshet.Follows:       kafka.Codec[events.FollowEvent, *events.FollowEvent]{},
+	freshet.Posts:         kafka.Codec[events.PostEvent, *events.PostEvent]{},
+	freshet.NodeStarts:    kafka.Codec[events.NodeStart, *events.NodeStart]{},
+}
+
+// Topics are those that this package writes, sorted.
+func Topics() []freshet.Topic { return slices.Sorted(maps.Keys(codecs)) }
+
 // New opens an emitter, with a producer of its own, for each topic that this package writes. config makes the settings
 // of a producer; nil means kafka.Config.
 func New(brokers []string, names freshet.Names, config func(clientID string) *sarama.Config) (*Emitters, error) {
 	e := &Emitters{names: names, streams: make(map[freshet.Topic]*stream)}
-	for topic, codec := range map[freshet.Topic]goka.Codec{
-		freshet.Registrations: kafka.Codec[events.Registration, *events.Registration]{},
-		freshet.Profiles:      kafka.Codec[events.Profile, *events.Profile]{},
-		freshet.Follows:       kafka.Codec[events.FollowEvent, *events.FollowEvent]{},
-		freshet.Posts:         kafka.Codec[events.PostEvent, *events.PostEvent]{},
-		freshet.NodeStarts:    kafka.Codec[events.NodeStart, *events.NodeStart]{},
-	} {
+	for topic, codec := range codecs {
 		name := names.Topic(topic)
 		emitter, err := kafka.NewEmitter(brokers, "emitter-"+string(topic), config, name, codec)
 		if err != nil {

@@ -17,7 +17,7 @@ import (
 // Exit codes beside 0 and 1.
 const (
 	exitUsage = 2
-	exitPlan  = 3 // offsets reset: there is something to do, and --execute was not given
+	exitPlan  = 3 // offsets and replay --plan: there is something to do, and --execute was not given
 )
 
 // exitError is an error with an exit code of its own.
@@ -92,7 +92,8 @@ Unless the environment sets them, GOGC is 300 and GOMEMLIMIT half of the machine
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), keysCommand(), benchCommand(),
-		loadCommand(), checkCommand(), migrateCommand(), versionCommand())
+		loadCommand(), checkCommand(), migrateCommand(), topicsCommand(), topologyCommand(),
+		replayCommand(), versionCommand())
 	return root
 }
 

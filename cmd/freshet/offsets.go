@@ -18,19 +18,28 @@ import (
 	"freshet/internal/offsets"
 )
 
-// exitLive: the group has members that could not be asked to move.
+// exitLive: the group has members that could not be asked to move, or is no longer what the plan was made for.
 const exitLive = 4
+
+// listingCodes and movingCodes end the help of commands.
+const (
+	listingCodes = "Exit codes: 0 done, 1 failed, 2 wrong usage."
+	movingCodes  = `Exit codes: 0 done, or nothing to do; 1 failed, or the plan is refused; 2 wrong usage; 3 there is something to do, and
+--execute was not given; 4 nothing was done because the group has members that could not be asked, or is no longer as it
+was when the plan was made.`
+)
 
 func offsetsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "offsets",
 		Short: "Where groups stand in their topics, and moving them back",
 		Args: func(_ *cobra.Command, args []string) error {
-			return usage("offsets %s: want offsets list or offsets reset", strings.Join(args, " "))
+			return usage("offsets %s: want offsets list, describe, reset, export, import or delete", strings.Join(args, " "))
 		},
 		RunE: func(*cobra.Command, []string) error { return nil },
 	}
-	cmd.AddCommand(offsetsListCommand(), offsetsResetCommand())
+	cmd.AddCommand(offsetsListCommand(), offsetsDescribeCommand(), offsetsResetCommand(), offsetsExportCommand(),
+		offsetsImportCommand(), offsetsDeleteCommand())
 	return cmd
 }
 
@@ -122,6 +131,14 @@ func writeLines(w io.Writer, value any) error {
 	return nil
 }
 
+// atMostOne takes the name of a group, or none.
+func atMostOne(cmd *cobra.Command, args []string) error {
+	if len(args) > 1 {
+		return usage("%s takes one group at most, got %s", cmd.CommandPath(), strings.Join(args, " "))
+	}
+	return nil
+}
+
 func noArguments(cmd *cobra.Command, args []string) error {
 	if len(args) > 0 {
 		return usage("%s takes no arguments, got %s", cmd.CommandPath(), strings.Join(args, " "))
@@ -129,158 +146,125 @@ func noArguments(cmd *cobra.Command, args []string) error {
 	return nil
 }
 
-func offsetsListCommand() *cobra.Command {
-	var kafka kafkaFlags
-	var group string
-	var format output
-	cmd := &cobra.Command{
-		Use:   "list",
-		Short: "Where each group stands in each partition, and who its members are",
-		Long: `Lists, for each partition that a group reads, the committed offset, the range of what is kept, and the lag: how
-many of the records that are kept the group has not processed.
+// grouped is what commands share that show groups.
+type grouped struct {
+	kafka  kafkaFlags
+	group  string
+	format output
+}
 
-Exit codes: 0 done, 1 failed, 2 wrong usage.`,
-		Example: "  freshet offsets list --group fanout",
-		Args:    noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := format.validate(); err != nil {
-				return err
-			}
-			cluster, err := kafka.open(cmd.Context())
+func (g *grouped) register(flags *pflag.FlagSet) {
+	g.kafka.register(flags)
+	g.format.register(flags)
+	flags.StringVar(&g.group, "group", "", "only this group, with or without the prefix")
+}
+
+// open checks the flags and connects. The group may also be the argument.
+func (g *grouped) open(ctx context.Context, args []string) (*offsets.Cluster, error) {
+	if len(args) > 0 {
+		if g.group != "" && g.group != args[0] {
+			return nil, usage("group %s is the argument, and --group says %s", args[0], g.group)
+		}
+		g.group = args[0]
+	}
+	if err := g.format.validate(); err != nil {
+		return nil, err
+	}
+	return g.kafka.open(ctx)
+}
+
+func offsetsListCommand() *cobra.Command {
+	var g grouped
+	cmd := &cobra.Command{
+		Use:   "list [GROUP]",
+		Short: "Each group in a line: state, members, lag",
+		Long: `Lists the groups. Lag is how many of the records that are kept a group has not processed; those that an operator
+has put in to be processed again (freshet replay) are counted apart.
+
+` + listingCodes,
+		Example: "  freshet offsets list",
+		Args:    atMostOne,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, err := g.open(cmd.Context(), args)
 			if err != nil {
 				return err
 			}
 			defer cluster.Close()
-			groups, err := cluster.Groups(cmd.Context(), group)
+			groups, err := cluster.Groups(cmd.Context(), g.group)
 			if err != nil {
 				return unknownIsUsage(err)
 			}
-			return format.write(cmd.OutOrStdout(), groups, func(w io.Writer) error {
-				return offsets.PrintGroups(w, groups)
+			list := offsets.Summarize(groups)
+			return g.format.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return offsets.PrintSummaries(w, list) })
+		},
+	}
+	g.register(cmd.Flags())
+	return cmd
+}
+
+func offsetsDescribeCommand() *cobra.Command {
+	var g grouped
+	cmd := &cobra.Command{
+		Use:   "describe [GROUP]",
+		Short: "Where a group stands in each partition, how far behind in time, and who its members are",
+		Long: `Describes a group, or all: for each partition the committed offset, the range of what is kept, the lag, the time of
+the record at the committed offset, which is the next to be processed, and the member that reads the partition. Members
+without a partition are listed as well. The lag of what is replayed is in a column of its own.
+
+` + listingCodes,
+		Example: "  freshet offsets describe fanout",
+		Args:    atMostOne,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, err := g.open(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer cluster.Close()
+			groups, err := cluster.Describe(cmd.Context(), g.group)
+			if err != nil {
+				return unknownIsUsage(err)
+			}
+			return g.format.write(cmd.OutOrStdout(), groups, func(w io.Writer) error { return offsets.PrintGroups(w, groups) })
+		},
+	}
+	g.register(cmd.Flags())
+	return cmd
+}
+
+func offsetsExportCommand() *cobra.Command {
+	var g grouped
+	cmd := &cobra.Command{
+		Use:   "export [GROUP]",
+		Short: "Where groups stand, as a file that can be imported",
+		Long: `Writes a line for each partition: topic,partition,offset for one group, and group,topic,partition,offset for all.
+Kafka's own tool reads both by --from-file. Where a group has committed nothing the line has the first offset that is
+kept, for there it would begin; that is said on stderr.
+
+` + listingCodes,
+		Example: "  freshet offsets export fanout > fanout.csv",
+		Args:    atMostOne,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			cluster, err := g.open(cmd.Context(), args)
+			if err != nil {
+				return err
+			}
+			defer cluster.Close()
+			rows, begins, err := cluster.Export(cmd.Context(), g.group)
+			if err != nil {
+				return unknownIsUsage(err)
+			}
+			for _, row := range begins {
+				fmt.Fprintf(cmd.ErrOrStderr(), "group %s has committed nothing in %s/%d: its line has the start, %d\n",
+					row.Group, row.Topic, row.Partition, row.Offset)
+			}
+			return g.format.write(cmd.OutOrStdout(), rows, func(w io.Writer) error {
+				return offsets.WriteRows(w, rows, g.group == "")
 			})
 		},
 	}
-	kafka.register(cmd.Flags())
-	format.register(cmd.Flags())
-	cmd.Flags().StringVar(&group, "group", "", "only this group, with or without the prefix")
+	g.register(cmd.Flags())
+	cmd.Flags().Lookup("output").Usage = "table: lines with commas; json, or jsonl: a line each"
 	return cmd
-}
-
-// reset is what the flags of offsets reset say.
-type reset struct {
-	kafka            kafkaFlags
-	group, topic, to string
-	partitions       []int32
-	execute          bool
-	admin            string
-	format           output
-}
-
-func offsetsResetCommand() *cobra.Command {
-	var r reset
-	cmd := &cobra.Command{
-		Use:   "reset",
-		Short: "Plans to move a group back in a topic, and does it with --execute",
-		Long: `Plans to move a group back in one of its topics, so that it processes records again. Without --execute nothing
-is done; the plan is printed.
-
-  directory, following   state again what is so
-  fanout                 posts are delivered again, to those who follow now; doubles do no harm
-  archive                posts and follower lists are stored again
-
-A group is never moved forward, because what it would pass over would be missing; nor is an offset that lies outside of
-what is kept moved into it. Tables are not rewound: rows stay, and what is read again is applied to them.
-
-A group that does not run is committed for. One that runs is told to seek, through the operators' listener of its
-process (--admin), and goes on from there without being stopped.
-
-Exit codes: 0 done, or nothing to do; 1 failed, or the plan is refused; 2 wrong usage; 3 there is something to do, and
---execute was not given; 4 refused because the group has members that could not be asked.`,
-		Example: `  freshet offsets reset --group fanout --topic posts --to 2026-03-01T12:00:00Z
-  freshet offsets reset --group fanout --topic posts --to 2026-03-01T12:00:00Z --execute`,
-		Args: noArguments,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return r.run(cmd.Context(), cmd.OutOrStdout(), cmd.ErrOrStderr())
-		},
-	}
-	flags := cmd.Flags()
-	r.kafka.register(flags)
-	r.format.register(flags)
-	flags.StringVar(&r.group, "group", "", "the group, with or without the prefix (required)")
-	flags.StringVar(&r.topic, "topic", "", "an input of the group, with or without the prefix (required)")
-	flags.StringVar(&r.to, "to", "", "earliest, latest, an offset, or a time such as 2026-03-01T12:00:00Z (required)")
-	flags.Int32SliceVar(&r.partitions, "partitions", nil, "only these partitions, such as 0,3")
-	flags.BoolVar(&r.execute, "execute", false, "do it")
-	flags.StringVar(&r.admin, "admin", "http://"+config.DefaultAdmin,
-		"URL of the operators' listener of the process in which the group runs")
-	return cmd
-}
-
-func (r *reset) run(ctx context.Context, stdout, stderr io.Writer) error {
-	for _, flag := range []struct{ name, value string }{{"group", r.group}, {"topic", r.topic}, {"to", r.to}} {
-		if flag.value == "" {
-			return usage("offsets reset: --%s is missing", flag.name)
-		}
-	}
-	if err := r.format.validate(); err != nil {
-		return err
-	}
-	to, err := offsets.ParseTarget(r.to)
-	if err != nil {
-		return usage("--to: %w", err)
-	}
-	input, err := offsets.ParseInput(r.kafka.names, r.group, r.topic)
-	if err != nil {
-		return &exitError{exitUsage, err}
-	}
-	if !strings.Contains(r.admin, "://") {
-		r.admin = "http://" + r.admin
-	}
-	cluster, err := r.kafka.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer cluster.Close()
-	plan, err := cluster.Plan(ctx, input, to, r.partitions)
-	if err != nil {
-		return unknownIsUsage(err)
-	}
-	table := func(w io.Writer) error { return offsets.PrintPlan(w, plan) }
-	if err := r.format.write(stdout, plan, table); err != nil {
-		return err
-	}
-	return r.follow(ctx, cluster, plan, stderr)
-}
-
-// follow does what the plan says, or says what would be done.
-func (r *reset) follow(ctx context.Context, cluster *offsets.Cluster, plan offsets.Plan, stderr io.Writer) error {
-	say := func(format string, args ...any) { fmt.Fprintf(stderr, format+"\n", args...) }
-	say("group %s, topic %s: %s", plan.Group, plan.Topic, plan.Meaning)
-	for _, m := range plan.Moves {
-		if m.Gone > 0 {
-			say("partition %d: %d records were removed before the group had processed them; no reset brings them back",
-				m.Partition, m.Gone)
-		}
-	}
-	switch {
-	case len(plan.Refused) > 0:
-		return fmt.Errorf("refused:\n  %s", strings.Join(plan.Refused, "\n  "))
-	case len(plan.Changes()) == 0:
-		say("nothing to do: the group is there already")
-		return nil
-	case !r.execute:
-		return &exitError{exitPlan, errors.New("nothing was done: this is a plan, and --execute carries it out")}
-	}
-	how, err := cluster.Execute(ctx, plan, r.admin)
-	var live *offsets.LiveError
-	if errors.As(err, &live) {
-		return &exitError{exitLive, fmt.Errorf("refused: %w", err)}
-	}
-	if err != nil {
-		return err
-	}
-	say("done: %s: %d partitions, %d records", how, len(plan.Changes()), plan.Records)
-	return nil
 }
 
 func unknownIsUsage(err error) error {

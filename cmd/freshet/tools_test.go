@@ -75,11 +75,28 @@ func TestUsage(t *testing.T) {
 		args string
 		says string
 	}{
-		{"offsets", "offsets list or offsets reset"},
-		{"offsets lst", "offsets list or offsets reset"},
-		{"offsets list more", "takes no arguments"},
+		{"offsets", "want offsets list, describe, reset"},
+		{"offsets lst", "want offsets list, describe, reset"},
+		{"offsets list more and more", "takes one group at most"},
+		{"offsets describe fanout --group archive", "and --group says archive"},
 		{"offsets list -o yaml", "want table, json or jsonl"},
+		{"offsets reset --to earliest --topic posts", "--group is missing"},
 		{"offsets reset --group fanout --to earliest", "--topic is missing"},
+		{"offsets reset --group fanout --topic posts", "want one of --to, --to-earliest"},
+		{"offsets reset --group fanout --topic posts --to-earliest --to-latest", "got 2"},
+		{"offsets reset --group fanout --topic posts --all-topics --to-earliest", "want one of them"},
+		{"offsets reset --group fanout --topic posts --to-datetime 2026-03-01T12:00:00", "no zone"},
+		{"offsets reset --group fanout --topic posts --by-duration P1Y", "want a duration above 0"},
+		{"offsets reset --group fanout --topic posts --by-duration -2h", "want a duration above 0"},
+		{"offsets reset --group fanout --topic posts --shift-by 0", "where the group stands"},
+		{"offsets reset --group fanout --topic posts:a --to-earliest", `partition "a"`},
+		{"offsets reset --group fanout --from-file no-such-file", "no such file"},
+		{"offsets reset --plan no-such-file --execute", "no such file"},
+		{"offsets reset --plan plan.json --group fanout", "leave out the other flags"},
+		{"offsets reset --group fanuot --topic posts --to earliest", "did you mean fanout?"},
+		{"offsets reset --group fanout --topic post --to earliest", "did you mean posts?"},
+		{"offsets import", "want one FILE"},
+		{"offsets delete", "--group is missing"},
 		{"offsets reset --group fanout --topic posts --to yesterday", "want earliest"},
 		{"offsets reset --group fanout --topic fanout-table --to earliest", "a table is not rewound"},
 		{"offsets reset --group nobody --topic posts --to earliest", "unknown group nobody"},
@@ -163,16 +180,25 @@ func TestImportAndReset(t *testing.T) {
 
 	tool("", "offsets list --group nobody").expect(t, exitUsage, "", "unknown group nobody: Kafka has freshet.archive")
 	tool("", "offsets list").expect(t, 0, "freshet.fanout     Stable", "")
+	var list []offsets.Summary
+	r = tool("", "offsets list -o json")
+	if err := json.Unmarshal([]byte(r.stdout), &list); err != nil || len(list) != 4 || list[0].Group != "freshet.archive" {
+		t.Errorf("list as json: %s, %v", r.stdout, err)
+	}
 	var groups []struct {
 		Group   string
 		Members []offsets.Member
-		Topics  []struct{ Partitions []struct{ Lag int64 } }
+		Topics  []struct {
+			Partitions []struct{ Member, Host string }
+		}
 	}
-	r = tool("", "offsets list --group following -o json")
+	r = tool("", "offsets describe following -o json")
 	if err := json.Unmarshal([]byte(r.stdout), &groups); err != nil || len(groups) != 1 ||
-		groups[0].Group != "freshet.following" || len(groups[0].Members) != 1 || len(groups[0].Topics) != 2 {
-		t.Errorf("list as json: %s, %v", r.stdout, err)
+		groups[0].Group != "freshet.following" || len(groups[0].Members) != 1 || len(groups[0].Topics) != 3 ||
+		groups[0].Topics[0].Partitions[0].Member != groups[0].Members[0].ID {
+		t.Errorf("describe as json: %s, %v", r.stdout, err)
 	}
+	tool("", "offsets describe folowing").expect(t, exitUsage, "", "did you mean following?")
 
 	settled(t, kafka)
 	const reset = "offsets reset --group following --topic follows "
@@ -181,7 +207,27 @@ func TestImportAndReset(t *testing.T) {
 	tool("", reset+"--to 1000").expect(t, 1, "total", "outside of what is kept")
 	tool("", reset+"--to earliest --partitions 7").expect(t, exitUsage, "", "unknown partition 7")
 	tool("", reset+"--to earliest --execute --admin 127.0.0.1:1").expect(t, exitLive, "total", "does not answer")
-	tool("", reset+"--to earliest --execute --admin "+a.AdminURL()).expect(t, 0, "total", "done: the running group")
+	undo := filepath.Join(t.TempDir(), "undo.csv")
+	tool("", reset+"--to earliest --execute --admin "+a.AdminURL()+" --undo "+undo).expect(t, 0, "total",
+		"done: the running group")
+	if text, err := os.ReadFile(undo); err != nil || !strings.Contains(string(text), "freshet.following,freshet.follows,") {
+		t.Errorf("the way back: %q, %v", text, err)
+	}
+	settled(t, kafka)
+	tool("", "offsets import "+undo).expect(t, 0, "total", "nothing to do")
+	tool("", reset+"--to earliest --execute --admin "+a.AdminURL()+" --undo "+undo).expect(t, 1, "total", "file exists")
+
+	file := filepath.Join(t.TempDir(), "plan.json")
+	r = tool("", reset+"--to earliest -o json")
+	if err := os.WriteFile(file, []byte(r.stdout), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tool("", "offsets reset --execute --plan "+file+" --admin "+a.AdminURL()+" --undo "+undo+".2").expect(t, 0, "total",
+		"done: the running group")
+	settled(t, kafka)
+	tool("", "offsets export following").expect(t, 0, "freshet.follows,0,", "")
+	tool("", "offsets delete --group following --execute").expect(t, exitLive, "freshet.following,freshet.follows,",
+		"it has members")
 
 	var plan struct {
 		Group   string

@@ -28,6 +28,8 @@ type Config struct {
 	Missing func() []string
 	// Groups are the consumer groups that run in this process, by their names in Kafka.
 	Groups map[string]*kafka.Group
+	// Replays is the topic of what is processed for the second time, whose lag is told apart.
+	Replays string
 	// Corrupt is how many values in Redis this process has found corrupt.
 	Corrupt func() int64
 	// Metrics are others that are shown.
@@ -168,7 +170,7 @@ func (c Config) metrics() http.Handler {
 	registry.MustRegister(
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		lagCollector{c.Groups},
+		lagCollector{c.Groups, c.Replays},
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "freshet_ready", Help: "1 when the process can serve, else 0.",
 		}, func() float64 {
@@ -192,11 +194,17 @@ func (c Config) metrics() http.Handler {
 }
 
 // lagCollector reads the lag when it is asked.
-type lagCollector struct{ groups map[string]*kafka.Group }
+type lagCollector struct {
+	groups  map[string]*kafka.Group
+	replays string // the topic
+}
 
 var (
 	lagDesc = prometheus.NewDesc("freshet_group_lag_messages",
 		"Messages of the partition that the group has not processed.", []string{"group", "topic", "partition"}, nil)
+	replayLagDesc = prometheus.NewDesc("freshet_group_replay_lag_messages",
+		"Messages that an operator has put in to be processed again, and the group has not.",
+		[]string{"group", "topic", "partition"}, nil)
 	inFlightDesc = prometheus.NewDesc("freshet_group_in_flight_messages",
 		"Messages that the group has begun and not finished.", []string{"group", "topic", "partition"}, nil)
 )
@@ -204,6 +212,7 @@ var (
 // Describe implements prometheus.Collector.
 func (lagCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- lagDesc
+	descs <- replayLagDesc
 	descs <- inFlightDesc
 }
 
@@ -212,7 +221,11 @@ func (l lagCollector) Collect(metrics chan<- prometheus.Metric) {
 	for name, group := range l.groups {
 		for at, lag := range group.Lag() {
 			partition := fmt.Sprint(at.Partition)
-			metrics <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(lag.Behind),
+			desc := lagDesc
+			if at.Topic == l.replays {
+				desc = replayLagDesc
+			}
+			metrics <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, float64(lag.Behind),
 				name, at.Topic, partition)
 			metrics <- prometheus.MustNewConstMetric(inFlightDesc, prometheus.GaugeValue, float64(lag.InFlight),
 				name, at.Topic, partition)

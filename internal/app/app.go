@@ -22,6 +22,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"freshet"
 	"freshet/api"
 	"freshet/internal/admin"
 	"freshet/internal/auth"
@@ -190,7 +191,7 @@ func (a *App) trouble(name string, ask func() error) {
 func (a *App) operate() {
 	handler := admin.Handler(admin.Config{
 		Missing: a.Missing, Groups: maps.Clone(a.groups), Corrupt: a.corrupt.Load,
-		Metrics: a.streamMetrics(),
+		Metrics: a.streamMetrics(), Replays: a.cfg.Names().Topic(freshet.Replays),
 	})
 	a.operators.Store(&handler)
 }

@@ -135,6 +135,7 @@ var Benchmarks = []Benchmark{
 	{"accept", "accept posts over HTTP; against fan-out inside the request", (*bench).accept},
 	{"auth", "posts and reads over HTTP with service keys, and with tokens, both with rate limits; against neither",
 		(*bench).auth},
+	{"replay", "replay a range unbounded, beside the drain, and at a rate, beside live posts", (*bench).replay},
 	{"archive", "store a backlog of posts in the post store; against storing them one by one", (*bench).archive},
 	{"log", "what the log alone does: emit, consume, table, latency, compression", (*bench).log},
 	{"memory", "bytes that Redis needs for an entry of a full feed; against sorted sets and lists", (*bench).memory},

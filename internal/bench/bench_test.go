@@ -54,7 +54,9 @@ func TestBenchmarks(t *testing.T) {
 			"baseline, fan-out within the request"},
 		"auth": {"posts with a service key : without", "posts with tokens : without", "reads with a service key : without",
 			"reads with tokens : without", "reads with tokens, CPU : without"},
-		"scale":   {"members: 1", "members: 2"},
+		"scale": {"members: 1", "members: 2"},
+		"replay": {"drain", "replay, unbounded", "live posts alone, p99", "live posts beside a replay, p99",
+			"live posts beside a replay, p99 of that alone"},
 		"archive": {"archive", "CPU of this process", "the usual way: post by post"},
 		"log":     {"emit", "consume", "stateful", "publish to callback, mean"},
 	}

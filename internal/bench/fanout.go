@@ -37,6 +37,7 @@ type member struct {
 	latencies *hdrhistogram.Histogram
 	apart     freshet.Number          // the author whose posts are measured apart from the others', if aparts is not nil
 	aparts    *hdrhistogram.Histogram // their latencies
+	unheeded  map[freshet.Number]bool // the authors whose posts are not measured
 
 	stop func() error
 }
@@ -96,7 +97,7 @@ func (m *member) took(author freshet.Number, at time.Time, followers int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case m.from.IsZero() || !at.After(m.from):
+	case m.from.IsZero() || !at.After(m.from) || m.unheeded[author]:
 	case m.aparts != nil && m.apart == author:
 		load.Record(m.aparts, time.Since(at))
 	default:

@@ -288,6 +288,7 @@ func tool(t *testing.T, args ...string) (code int, output string) {
 	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
+	cmd.Dir = t.TempDir() // where offsets reset leaves the way back
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState == nil || !cmd.ProcessState.Exited() {
 		t.Fatalf("freshet %v: %v\n%s", args, err, out)

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"freshet"
@@ -28,6 +29,7 @@ const (
 type Cluster struct {
 	names   freshet.Names
 	brokers []string
+	opts    []kgo.Opt
 	adm     *kadm.Client
 }
 
@@ -36,27 +38,19 @@ func Open(ctx context.Context, brokers []string, names freshet.Names, opts ...kg
 	if _, err := kafka.Reach(ctx, brokers, opts...); err != nil {
 		return nil, err
 	}
-	client, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(brokers...), kgo.ClientID("freshet-offsets"),
-		kgo.DialTimeout(3 * time.Second), kgo.RetryTimeout(answerTimeout)}, opts...)...)
+	opts = append([]kgo.Opt{
+		kgo.SeedBrokers(brokers...), kgo.ClientID("freshet-offsets"),
+		kgo.DialTimeout(3 * time.Second), kgo.RetryTimeout(answerTimeout),
+	}, opts...)
+	client, err := kgo.NewClient(opts...)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Kafka at %s: %w", strings.Join(brokers, ","), err)
 	}
-	return &Cluster{names: names, brokers: brokers, adm: kadm.NewClient(client)}, nil
+	return &Cluster{names: names, brokers: brokers, opts: opts, adm: kadm.NewClient(client)}, nil
 }
 
 // Close closes the connections.
 func (c *Cluster) Close() { c.adm.Close() }
-
-// Member is a member of a group.
-type Member struct {
-	ID     string `json:"id"`
-	Client string `json:"client"`
-	Host   string `json:"host"`
-}
-
-func (m Member) String() string {
-	return fmt.Sprintf("%s (client %s, host %s)", m.ID, m.Client, m.Host)
-}
 
 // Group is a group and where it stands.
 type Group struct {
@@ -68,8 +62,24 @@ type Group struct {
 
 // Topic is where a group stands in a topic.
 type Topic struct {
-	Name       string
+	Name string
+	// Replay: what is in it is processed for the second time, by an operator's wish. Its lag is told apart.
+	Replay     bool
 	Partitions []Standing
+}
+
+// Lag is how many records the group has not processed, of those that are new and of those that are replayed.
+func (g Group) Lag() (live, replay int64) {
+	for _, t := range g.Topics {
+		for _, s := range t.Partitions {
+			if t.Replay {
+				replay += s.Lag()
+			} else {
+				live += s.Lag()
+			}
+		}
+	}
+	return live, replay
 }
 
 // Groups lists one group, or for an empty name all of the deployment: those that freshet knows and whatever else begins
@@ -77,28 +87,12 @@ type Topic struct {
 func (c *Cluster) Groups(ctx context.Context, name string) ([]Group, error) {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()
-	listed, err := c.adm.ListGroups(ctx)
+	found, err := c.find(ctx, name)
 	if err != nil {
-		return nil, fmt.Errorf("list the groups: %w", err)
+		return nil, err
 	}
-	wanted := map[string]bool{}
-	for _, group := range listed.Groups() {
-		if strings.HasPrefix(group, c.names.Prefix) {
-			wanted[group] = true
-		}
-	}
-	if name != "" {
-		one := name
-		if !wanted[one] {
-			one = c.names.Prefix + name
-		}
-		if !wanted[one] {
-			return nil, fmt.Errorf("%w group %s: Kafka has %s", ErrUnknown, name, orNone(slices.Sorted(maps.Keys(wanted))))
-		}
-		wanted = map[string]bool{one: true}
-	}
-	groups := make([]Group, 0, len(wanted))
-	for _, one := range slices.Sorted(maps.Keys(wanted)) {
+	groups := make([]Group, 0, len(found))
+	for _, one := range found {
 		g, err := c.group(ctx, one)
 		if err != nil {
 			return nil, err
@@ -106,6 +100,25 @@ func (c *Cluster) Groups(ctx context.Context, name string) ([]Group, error) {
 		groups = append(groups, g)
 	}
 	return groups, nil
+}
+
+// find is the names in Kafka of the groups that are meant by a name; of all, by an empty one.
+func (c *Cluster) find(ctx context.Context, name string) ([]string, error) {
+	listed, err := c.adm.ListGroups(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("list the groups: %w", err)
+	}
+	there := slices.DeleteFunc(listed.Groups(), func(group string) bool { return !strings.HasPrefix(group, c.names.Prefix) })
+	slices.Sort(there)
+	switch {
+	case name == "":
+		return there, nil
+	case slices.Contains(there, name):
+		return []string{name}, nil
+	case slices.Contains(there, c.names.Prefix+name):
+		return []string{c.names.Prefix + name}, nil
+	}
+	return nil, fmt.Errorf("%w group %s: Kafka has %s%s", ErrUnknown, name, orNone(there), meant(c.names, name, there))
 }
 
 func orNone(names []string) string {
@@ -124,7 +137,7 @@ func (c *Cluster) group(ctx context.Context, name string) (Group, error) {
 	if err == nil {
 		err = committed.Error()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return g, fmt.Errorf("fetch the offsets of group %s: %w", name, err)
 	}
 	topics := map[string]bool{}
@@ -132,16 +145,22 @@ func (c *Cluster) group(ctx context.Context, name string) (Group, error) {
 		topics[topic] = true
 	}
 	if known, ok := consumerOf(c.names, name); ok {
-		for _, topic := range known.inputs {
-			topics[c.names.Topic(topic)] = true
+		for _, topic := range known.topicNames(true) {
+			topics[topic] = true
 		}
 	}
 	for _, topic := range slices.Sorted(maps.Keys(topics)) {
 		standings, err := c.standings(ctx, name, topic)
+		if errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, errNoTopic) {
+			continue // nobody has made it yet, or somebody has removed it
+		}
 		if err != nil {
 			return g, err
 		}
-		g.Topics = append(g.Topics, Topic{topic, standings})
+		for i, s := range standings {
+			standings[i].Member = g.reader(topic, s.Partition)
+		}
+		g.Topics = append(g.Topics, Topic{topic, topic == c.names.Topic(freshet.Replays), standings})
 	}
 	return g, nil
 }
@@ -153,13 +172,18 @@ func (c *Cluster) describe(ctx context.Context, name string) (Group, error) {
 	if err == nil {
 		err = described.Error()
 	}
+	if errors.Is(err, kerr.GroupIDNotFound) {
+		g.State = "Dead"
+		return g, nil
+	}
 	if err != nil {
 		return g, fmt.Errorf("describe group %s: %w", name, err)
 	}
 	g.State = described[name].State
 	for _, m := range described[name].Members {
-		g.Members = append(g.Members, Member{m.MemberID, m.ClientID, m.ClientHost})
+		g.Members = append(g.Members, memberOf(m))
 	}
+	slices.SortFunc(g.Members, func(a, b Member) int { return strings.Compare(a.ID, b.ID) })
 	return g, nil
 }
 
@@ -177,7 +201,7 @@ func (c *Cluster) standings(ctx context.Context, group, topic string) ([]Standin
 	if err == nil {
 		err = commits.Error()
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.GroupIDNotFound) {
 		return nil, failed(err)
 	}
 	ends, err := listed(c.adm.ListEndOffsets(ctx, topic))

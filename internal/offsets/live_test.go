@@ -131,20 +131,19 @@ func (d *deployment) await(group, topic string, committed, end int64) {
 
 func (d *deployment) plan(group, topic, to string) Plan {
 	d.t.Helper()
-	in, err := ParseInput(names, group, topic)
+	in, err := ParseScope(names, group, topic)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	target, err := ParseTarget(to)
-	if err != nil {
-		d.t.Fatal(err)
-	}
-	p, err := d.Plan(d.t.Context(), in, target, nil)
+	p, err := d.Plan(d.t.Context(), in, target(d.t, to), Allow{})
 	if err != nil {
 		d.t.Fatal(err)
 	}
 	return p
 }
+
+// at executes by the operators' listeners at these URLs.
+func at(urls ...string) Execution { return Execution{Admins: urls} }
 
 // Each follow that is processed again is stated again, in a record for the followee: so one sees what a reset has done.
 func TestReset(t *testing.T) {
@@ -167,7 +166,7 @@ func TestReset(t *testing.T) {
 	t.Run("members that nobody can ask", func(t *testing.T) { d.refuseLive(t, p) })
 
 	t.Run("running", func(t *testing.T) {
-		if _, err := d.Execute(t.Context(), p, a.AdminURL()); err != nil {
+		if _, err := d.Execute(t.Context(), p, at(a.AdminURL())); err != nil {
 			t.Fatal(err)
 		}
 		d.await("following", "follows", 3, 3)
@@ -183,14 +182,14 @@ func TestReset(t *testing.T) {
 		if len(p.Refused) != 1 || !strings.Contains(p.Refused[0], "newest record") {
 			t.Errorf("the plan for a time to come: %+v", p)
 		}
-		if _, err := d.Execute(t.Context(), p, a.AdminURL()); err == nil {
+		if _, err := d.Execute(t.Context(), p, at(a.AdminURL())); err == nil {
 			t.Error("a plan that was refused has been executed")
 		}
 	})
 
 	stop()
 	t.Run("stopped", func(t *testing.T) {
-		if _, err := d.Execute(t.Context(), d.plan("following", "follows", "earliest"), "http://127.0.0.1:1"); err != nil {
+		if _, err := d.Execute(t.Context(), d.plan("following", "follows", "earliest"), at("http://127.0.0.1:1")); err != nil {
 			t.Fatal(err)
 		}
 		d.await("following", "follows", 0, 3)
@@ -222,10 +221,10 @@ func (d *deployment) refuseLive(t *testing.T, p Plan) {
 		{"no listener", "http://127.0.0.1:1", "does not answer"},
 		{"another process", answers(admin.Handler(admin.Config{}).ServeHTTP), "does not run in the process"},
 		{"no listener of freshet", answers(http.NotFound), "404"},
-		{"some partitions", answers(claims(admin.Claim{Topic: p.Topic, Partition: 1 - moved})), "does not own partitions"},
+		{"some partitions", answers(claims(admin.Claim{Topic: p.Moves[0].Topic, Partition: 1 - moved})), "do not own partitions"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			_, err := d.Execute(t.Context(), p, tt.url)
+			_, err := d.Execute(t.Context(), p, at(tt.url))
 			var live *LiveError
 			if !errors.As(err, &live) || len(live.Members) != 1 || live.Members[0].Host == "" {
 				t.Fatalf("got %v, want a *LiveError that names a member", err)
@@ -259,8 +258,8 @@ func TestGroups(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(groups) != len(consumers) {
-		t.Errorf("%d groups, want %d", len(groups), len(consumers))
+	if len(groups) != len(groupNames(names)) {
+		t.Errorf("%d groups, want %d", len(groups), len(groupNames(names)))
 	}
 	for _, g := range groups {
 		if g.State != "Stable" || len(g.Members) != 1 {

@@ -2,6 +2,7 @@ package offsets
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,6 +17,11 @@ type Standing struct {
 	Start, End int64
 	// Committed is Nothing for a group that has committed none; it begins at Start.
 	Committed int64
+	// Next is the time of the record at Committed, the next to be processed; zero where there is none, or where nobody
+	// has looked.
+	Next time.Time
+	// Member is who reads the partition; the zero Member if nobody does.
+	Member Member
 }
 
 // Position is where the group goes on from. A commit below Start is of records that are gone.
@@ -33,38 +39,70 @@ func (s Standing) Gone() int64 {
 	return max(s.Start-s.Committed, 0)
 }
 
-// Snapshot is what a plan is made from.
+// Snapshot is what a plan is made from, for a topic.
 type Snapshot struct {
+	Topic     string
 	Standings []Standing // by partition
-	// For a time: the offset of the first record that is not older, for each partition that has one, and the time of the
-	// newest record of all, zero if there is none.
-	AtTime map[int32]int64
+	// For a time: the first record that is not older, for each partition that has one, and the time of the newest record
+	// of all, zero if there is none.
+	AtTime map[int32]Found
 	Newest time.Time
+	// Horizon is the time before which the topic's retention removes records; zero if it removes none by their age, or
+	// nobody knows.
+	Horizon time.Time
 }
 
-// Plan is what a reset would do.
+// Found is a record that was looked for by its time.
+type Found struct {
+	Offset int64
+	Time   time.Time
+}
+
+// Allow is what an operator accepts.
+type Allow struct {
+	// Truncated: a part of what is wanted was removed already; the group begins with what is kept.
+	Truncated bool
+	// Skip: records that the group has not processed are passed over.
+	Skip bool
+}
+
+// Plan is what a reset would do. It is also what Execute carries out, now or, from a file, later.
 type Plan struct {
-	Group   string `json:"group"`
-	Topic   string `json:"topic"`
-	To      string `json:"to"`
+	Group string `json:"group"`
+	To    string `json:"to"`
+	// Meaning says what reading records again means for the group.
 	Meaning string `json:"meaning"`
-	Moves   []Move `json:"partitions"`
-	// Records is how many will be processed again.
+	// Members are those that the group had. Execute refuses a plan whose group has others by then.
+	Members []Member `json:"members"`
+	Moves   []Move   `json:"partitions"`
+	// Records is how many will be processed again, Skipped how many never will.
 	Records int64 `json:"records"`
+	Skipped int64 `json:"skipped,omitempty"`
+	// Missing is how many records of what was asked for are gone, at most.
+	Missing int64 `json:"missing,omitempty"`
 	// Refused lists why nothing of it can be done.
 	Refused []string `json:"refused,omitempty"`
 }
 
 // Move is what a reset would do in a partition.
 type Move struct {
-	Partition int32 `json:"partition"`
+	Topic     string `json:"topic"`
+	Partition int32  `json:"partition"`
 	// Committed is Nothing if the group has not committed any.
 	Committed int64 `json:"committed"`
+	Start     int64 `json:"start"`
+	End       int64 `json:"end"`
 	New       int64 `json:"new"`
 	// Difference is from Committed, or from the start of the partition, to New: negative when the group goes back.
 	Difference int64 `json:"difference"`
 	// Records is how many will be processed again; of a compacted topic, at most.
 	Records int64 `json:"records"`
+	// Skipped is how many that are kept will not be processed.
+	Skipped int64 `json:"skipped,omitempty"`
+	// Missing is how many records that were asked for are gone: by an offset exactly, by a time at most. Since is the time
+	// of the first one that is kept, where it is known.
+	Missing int64      `json:"missing,omitempty"`
+	Since   *time.Time `json:"since,omitempty"`
 	// Gone is how many records were removed before the group had processed them, which no reset brings back.
 	Gone int64 `json:"gone,omitempty"`
 }
@@ -86,30 +124,40 @@ func (p Plan) Changes() []Move {
 }
 
 // NewPlan plans a reset. Whatever keeps it from being done is in the plan's Refused, for all partitions at once.
-func NewPlan(in Input, to Target, from Snapshot) Plan {
-	p := Plan{Group: in.Group(), Topic: in.Topic(), To: to.String(), Meaning: in.consumer.again, Moves: []Move{}}
-	if p.Refused = from.refuseTime(to); len(p.Refused) > 0 {
+func NewPlan(scope Scope, to Target, from []Snapshot, allow Allow) Plan {
+	p := Plan{
+		Group: scope.Group(), To: to.String(), Meaning: scope.consumer.Again, Moves: []Move{}, Members: []Member{},
+	}
+	if p.Refused = refuseTime(to, from); len(p.Refused) > 0 {
 		return p
 	}
 	var outside, ahead, removed []string
-	for _, s := range from.Standings {
-		m := s.move(to.in(s, from.AtTime))
-		p.Moves = append(p.Moves, m)
-		p.Records += m.Records
-		switch {
-		case m.New < s.Start || m.New > s.End:
-			outside = append(outside, fmt.Sprintf("%d (%d to %d)", s.Partition, s.Start, s.End))
-		case m.New > s.Position():
-			ahead = append(ahead, fmt.Sprintf("%d (%d records)", s.Partition, m.New-s.Position()))
-		case to.kind == toTime && m.New == s.Start && 0 < s.Start && s.Start < s.End:
-			// What was there before may have been as new as what was asked for.
-			removed = append(removed, fmt.Sprintf("%d (%d records)", s.Partition, s.Start))
+	for _, topic := range from {
+		for _, s := range topic.Standings {
+			m, wanted := topic.move(to, s)
+			in := fmt.Sprintf("%s/%d", topic.Topic, s.Partition)
+			if m.Missing > 0 {
+				removed = append(removed, fmt.Sprintf("%s (%s)", in, m.missing(to)))
+			}
+			if wanted > s.End || wanted < 0 {
+				outside = append(outside, fmt.Sprintf("%s (offset %d; it has %d to %d)", in, wanted, s.Start, s.End))
+				m.New = wanted
+			}
+			if m.Skipped > 0 {
+				ahead = append(ahead, fmt.Sprintf("%s (%d records)", in, m.Skipped))
+			}
+			p.Moves = append(p.Moves, m)
+			p.Records, p.Skipped, p.Missing = p.Records+m.Records, p.Skipped+m.Skipped, p.Missing+m.Missing
 		}
 	}
-	p.refuse(outside, "offset "+p.To+" is outside of what is kept in partition %s")
-	p.refuse(removed, "what is kept begins after "+p.To+", and how much of it is gone, at most, in partition %s; to "+
-		"begin with what is kept, ask for "+earliest)
-	p.refuse(ahead, "records that the group has not processed would be passed over in partition %s: "+in.consumer.ahead)
+	p.refuse(outside, p.To+" lies outside of what is kept in %s")
+	if !allow.Truncated {
+		p.refuse(removed, "what is kept begins after "+p.To+" in %s; --allow-truncated begins with what is kept")
+	}
+	if !allow.Skip {
+		p.refuse(ahead, "records that the group has not processed would be passed over in %s: "+scope.consumer.Ahead+
+			"; --allow-skip passes them over")
+	}
 	return p
 }
 
@@ -120,42 +168,59 @@ func (p *Plan) refuse(partitions []string, format string) {
 }
 
 // refuseTime refuses a time after which there is nothing: that is a mistyped date rather than a wish to skip all.
-func (s Snapshot) refuseTime(to Target) []string {
-	switch {
-	case to.kind != toTime:
+func refuseTime(to Target, from []Snapshot) []string {
+	if to.kind != toTime {
 		return nil
-	case s.Newest.IsZero():
-		return []string{"the topic has no record at all, so there is none to find by its time"}
-	case to.time.After(s.Newest):
+	}
+	newest := slices.MaxFunc(from, func(a, b Snapshot) int { return a.Newest.Compare(b.Newest) }).Newest
+	switch {
+	case newest.IsZero():
+		return []string{"there is no record at all, so there is none to find by its time"}
+	case to.time.After(newest):
 		return []string{fmt.Sprintf("%s is later than the newest record, which is of %s", to,
-			s.Newest.UTC().Format(time.RFC3339Nano))}
+			newest.UTC().Format(time.RFC3339Nano))}
 	}
 	return nil
 }
 
-func (s Standing) move(offset int64) Move {
-	m := Move{
-		Partition: s.Partition, Committed: s.Committed, New: offset, Difference: offset - s.Committed,
-		Records: max(min(s.Position(), s.End)-max(offset, s.Start), 0), Gone: s.Gone(),
+// move also tells where the target lies, which may be where there is nothing.
+func (from Snapshot) move(to Target, s Standing) (m Move, wanted int64) {
+	wanted = to.in(from, s)
+	at := max(wanted, s.Start)
+	m = Move{
+		Topic: from.Topic, Partition: s.Partition, Committed: s.Committed, Start: s.Start, End: s.End, New: at,
+		Difference: at - s.Committed, Gone: s.Gone(),
+		Records: max(min(s.Position(), s.End)-at, 0), Skipped: max(min(at, s.End)-s.Position(), 0),
 	}
 	if s.Committed == Nothing {
-		m.Difference = offset - s.Start
+		m.Difference = at - s.Start
 	}
-	return m
+	switch {
+	case to.kind == toCurrent: // what is gone there is gone whatever is done
+	case to.kind != toTime:
+		m.Missing = max(s.Start-max(wanted, 0), 0)
+	case wanted == s.Start && s.Start > 0:
+		first, some := from.AtTime[s.Partition]
+		// What was there before may have been as new as what was asked for. Where nothing is left, a time that retention has
+		// not come to tells that nothing was.
+		switch {
+		case some:
+			m.Missing, m.Since = s.Start, &first.Time
+		case to.time.Before(from.Horizon):
+			m.Missing = s.Start
+		}
+	}
+	return m, wanted
 }
 
-// in is the target's offset in a partition.
-func (t Target) in(s Standing, atTime map[int32]int64) int64 {
-	switch t.kind {
-	case toEarliest:
-		return s.Start
-	case toLatest:
-		return s.End
-	case toTime:
-		if offset, ok := atTime[s.Partition]; ok {
-			return offset
-		}
-		return s.End
+// missing says in words what of the wanted range is gone.
+func (m Move) missing(to Target) string {
+	switch {
+	case to.kind != toTime:
+		return fmt.Sprintf("%d records are gone", m.Missing)
+	case m.Since != nil:
+		return fmt.Sprintf("the first record is of %s, %s later; at most %d are gone",
+			m.Since.UTC().Format(time.RFC3339), m.Since.Sub(to.time).Round(time.Second), m.Missing)
 	}
-	return t.offset
+	return fmt.Sprintf("nothing is kept; at most %d are gone", m.Missing)
 }

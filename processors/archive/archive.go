@@ -113,6 +113,11 @@ func (a *Archive) Err() error {
 	return a.failure
 }
 
+// Graph declares the group.
+func Graph(names freshet.Names) *goka.GroupGraph {
+	return (&Archive{cfg: Config{Names: names}, posts: names.Topic(freshet.Posts)}).graph()
+}
+
 func (a *Archive) graph() *goka.GroupGraph {
 	names, group := a.cfg.Names, freshet.ArchiveGroup
 	return goka.DefineGroup(goka.Group(names.Group(group)),

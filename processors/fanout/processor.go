@@ -23,6 +23,10 @@ import (
 // HeaderOffset is the header of a record in replays that gives its offset in posts, decimal.
 const HeaderOffset = "freshet-offset"
 
+// HeaderReplay is the header of a record in replays that names the replay that has put it there. Whatever a consumer does
+// with such a record it does for the second time: one with effects on people leaves it out.
+const HeaderReplay = "freshet-replay"
+
 // Config is what a Fanout needs.
 type Config struct {
 	Brokers []string
@@ -174,7 +178,15 @@ var (
 	tierCodec    kafka.Codec[events.Tier, *events.Tier]
 )
 
-// graph declares the group. Reports, stats and tiers are follow-ups and have emitters of their own.
+// Graph declares the group. What it writes beside, Emits has.
+func Graph(names freshet.Names) *goka.GroupGraph { return (&Fanout{cfg: Config{Names: names}}).graph() }
+
+// Emits are the topics that the group writes to through emitters of its own: reports, stats and tiers, which are
+// follow-ups.
+func Emits(names freshet.Names) []string {
+	return []string{names.Topic(freshet.Applied), names.Topic(freshet.Stats), names.Topic(freshet.Tiers)}
+}
+
 func (f *Fanout) graph() *goka.GroupGraph {
 	names, group := f.cfg.Names, freshet.FanoutGroup
 	return goka.DefineGroup(goka.Group(names.Group(group)),
