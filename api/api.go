@@ -80,7 +80,7 @@ type Config struct {
 	Accounts  *views.Accounts
 	Stats     *views.Stats
 	Following FollowingRows
-	// Fresh says whether Accounts and Following are behind; nothing is read through them then. Nil says that they never are.
+	// Fresh says whether Accounts and Following are behind; nothing is read through them then. Nil: they never are.
 	Fresh     *views.Fresh
 	Followers FollowerLists
 	Feeds     FeedReader

@@ -197,7 +197,8 @@ func (a *API) viewer(r *http.Request) (v viewer, err error) {
 	id := freshet.AccountID(named)
 	if given := r.Header.Values(viewerHeader); len(given) > 1 || len(given) == 1 && named == "" {
 		// Taken for nobody in particular, it would show what is for the author's followers.
-		return v, badInput(viewerHeader, "%s is there %d times and says %q, want one account", viewerHeader, len(given), named)
+		return v, badInput(viewerHeader, "%s is there %d times and says %q, want one account", viewerHeader, len(given),
+			named)
 	}
 	switch {
 	case c != nil && !c.Service():

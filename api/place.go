@@ -11,7 +11,7 @@ import (
 
 const (
 	// maxBodies bounds the bytes of bodies that a process has read, or begun to, and maxAnswers those of large answers
-	// that wait for their readers. Eight batches as large as they may be, and some thirty pages of posts as long as may be.
+	// that wait for their readers: eight batches as large as they may be, and a dozen pages of the longest posts.
 	maxBodies  = 64 << 20
 	maxAnswers = 96 << 20
 	// A caller may have three quarters of either, so that there is something left for others.

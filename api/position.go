@@ -62,7 +62,8 @@ func positionsOf(r *http.Request) ([]emitters.Position, error) {
 		positions = append(positions, p)
 	}
 	if waits > maxPositions {
-		return nil, badInput(positionHeader, "%s has %d positions to wait for, at most %d are taken", positionHeader, waits, maxPositions)
+		return nil, badInput(positionHeader, "%s has %d positions to wait for, at most %d are taken", positionHeader, waits,
+			maxPositions)
 	}
 	return positions, nil
 }

@@ -123,7 +123,7 @@ func (s *Stream) Next(ctx context.Context, wait time.Duration) (Batch, error) {
 	return b, err
 }
 
-// awaitFresh waits for views that may be asked what is shown, for as long as wait says, and says whether they are there.
+// awaitFresh waits, for as long as wait says, for views that know what may be shown, and says whether they are there.
 func (s *Stream) awaitFresh(ctx context.Context, wait time.Duration) (bool, error) {
 	if s.hub.cfg.Fresh.Err() == nil {
 		return true, nil

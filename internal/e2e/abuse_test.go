@@ -76,8 +76,9 @@ func TestAbuse(t *testing.T) {
 		"--auth-keys", keys)
 	a.awaitReady()
 	for _, id := range []string{"good", "victim", "large"} {
-		if answer, err := request(a.good, http.MethodPut, a.url()+"/v1/accounts/"+id, nil); err != nil || answer.status != 201 {
-			t.Fatal(answer, err)
+		made, err := request(a.good, http.MethodPut, a.url()+"/v1/accounts/"+id, nil)
+		if err != nil || made.status != http.StatusCreated {
+			t.Fatal(made, err)
 		}
 	}
 	long := strings.Repeat("\U0001F600", 10_000)
