@@ -49,6 +49,7 @@ func (b *bench) startProgram(ctx context.Context, n *network, roles ...config.Ro
 	c := config.Deployment()
 	c.Kafka, c.Redis, c.Prefix = b.servers.kafka, b.servers.redis, b.servers.names.Prefix
 	c.Partitions, c.Zones, c.Replication, c.MinInSync = b.Partitions, b.Zones, 1, 1
+	c.Cassandra, c.Accept = b.Cassandra, b.Accept
 	c.DataDir = filepath.Join(b.servers.dir, "data")
 	if len(roles) > 0 {
 		c.Roles, c.Apart = roles, true
