@@ -91,7 +91,25 @@ type PostEvent struct {
 	// Post is whole when Kind is PostCreated. An edit has the new Text and EditedAt, and repeats ID, Author, ReplyTo
 	// and Visibility, so that it says all that Redis keeps of a post; a delete has ID, Author and DeletedAt.
 	Post Post
+	// Saved is said of a creation that was saved in the post store before it was published: whoever finds it there and
+	// does not know that it was published publishes it again, at any time. So it ranks below everything else that is said
+	// of the post, wherever it lies in the log.
+	Saved bool
 }
+
+// Rank orders what is said of a post, given the record's offset: what ranks higher is what the post is like. It is the
+// offset, but for creations that may come again behind an edit.
+func (e PostEvent) Rank(offset int64) int64 {
+	if e.Saved {
+		return 0
+	}
+	return offset
+}
+
+// SavedLate is the age, by its id, from which on the creation of a post that was saved first is late: an earlier record
+// may have told of the post, and its author have changed it. It is more than the first attempt takes to get into the
+// log, and less than what is left of a crash waits to be published.
+const SavedLate = 20 * time.Second
 
 // ErrStoreAway is wrapped by errors of a post store that does not answer now: another attempt may succeed.
 var ErrStoreAway = errors.New("the post store does not answer")

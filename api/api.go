@@ -49,7 +49,8 @@ type PostReader interface {
 
 // PostWriter writes posts. Its errors wrap emitters.ErrUnavailable where another attempt may succeed.
 type PostWriter interface {
-	// Publish writes a new post. When it returns, this process's readers find it.
+	// Publish writes a new post. When it returns, this process's readers find it. An error that wraps emitters.ErrSaved
+	// says that the post is accepted all the same, and that nobody is shown it yet.
 	Publish(ctx context.Context, post freshet.Post) (emitters.Position, error)
 	// PublishAll is Publish for many posts at once, each with an outcome of its own.
 	PublishAll(ctx context.Context, posts []freshet.Post) []emitters.Outcome

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"net/http"
 	"strconv"
@@ -108,7 +109,8 @@ func (a *API) parseLine(r *http.Request, text []byte) (post freshet.Post, author
 	return a.newPost(r, body, a.mintNew)
 }
 
-// respondBatch answers with a line for each line. A post is only said to be there when Kafka has it.
+// respondBatch answers with a line for each line. A post is only said to be there when Kafka has it, and to be accepted
+// when the post store has it.
 func (a *API) respondBatch(w http.ResponseWriter, r *http.Request, b *batch, outcomes []emitters.Outcome) {
 	var retryAfter time.Duration
 	var failed error
@@ -121,6 +123,9 @@ func (a *API) respondBatch(w http.ResponseWriter, r *http.Request, b *batch, out
 			continue
 		}
 		failed = o.Err
+		if errors.Is(o.Err, emitters.ErrSaved) {
+			continue
+		}
 		retryAfter = max(retryAfter, problemOf(o.Err).retryAfter)
 	}
 	if failed != nil {
@@ -138,6 +143,10 @@ func (a *API) respondBatch(w http.ResponseWriter, r *http.Request, b *batch, out
 		switch {
 		case l.refused != nil:
 			chunk = append(chunk, l.refused...)
+		case errors.Is(outcomes[l.post].Err, emitters.ErrSaved):
+			chunk = append(chunk, `{"status":202,"post":`...)
+			chunk = appendPost(chunk, &b.posts[l.post], b.authors[l.post])
+			chunk = append(chunk, '}')
 		case outcomes[l.post].Err != nil:
 			chunk = refusal(chunk, problemOf(outcomes[l.post].Err))
 		default:

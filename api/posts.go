@@ -1,15 +1,19 @@
 package api
 
 import (
+	"errors"
+	"log/slog"
 	"net/http"
 	"strconv"
 	"unicode/utf8"
 
 	"freshet"
+	"freshet/emitters"
 	"freshet/views"
 )
 
-// createPost publishes a post. The one that it replies to is not looked up: posting needs Kafka alone.
+// createPost publishes a post. The one that it replies to is not looked up: posting needs Kafka alone, or, where posts
+// are saved first, the post store and Kafka.
 func (a *API) createPost(w http.ResponseWriter, r *http.Request) error {
 	body, err := readObject(w, r, false)
 	if err != nil {
@@ -19,13 +23,19 @@ func (a *API) createPost(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	status := http.StatusCreated
 	position, err := a.Publisher.Publish(r.Context(), post)
-	if err != nil {
+	switch {
+	case errors.Is(err, emitters.ErrSaved): // it is taken, and whoever asks again gets this answer
+		a.Log.Log(r.Context(), slog.LevelWarn, "a post is saved and not published yet", "post", post.ID, "error", err)
+		status = http.StatusAccepted
+	case err != nil:
 		return err
+	default:
+		wrote(w, position)
 	}
-	wrote(w, position)
 	w.Header().Set("Location", "/v1/posts/"+post.ID.String())
-	return respondPost(w, http.StatusCreated, &post, author)
+	return respondPost(w, status, &post, author)
 }
 
 // newPost makes a post of what was sent, with an id from mint.

@@ -36,7 +36,8 @@ type NewPost struct {
 
 func postPath(id freshet.PostID) string { return "posts/" + id.String() }
 
-// Publish publishes a post. However often the request has to be sent, the post is published once.
+// Publish publishes a post. However often the request has to be sent, the post is published once. Where the API saves
+// posts before it publishes them, the post may be one that is shown only later.
 func (c *Client) Publish(ctx context.Context, post NewPost) (Post, error) {
 	body, err := json.Marshal(post)
 	if err != nil {

@@ -11,8 +11,9 @@ import (
 // Posts writes many posts that were created. All are handed to the producer before any acknowledgement is waited for,
 // as far as there are places for writes in flight, and in the order given: so those of an author keep it. Each has an
 // outcome of its own, in the order of posts; what is not acknowledged when ctx ends, or ProduceTimeout is over, wraps
-// ErrUnavailable and may still arrive.
-func (e *Emitters) Posts(ctx context.Context, posts []freshet.Post) []Outcome {
+// ErrUnavailable and may still arrive. saved says that the posts were saved in the post store before; see
+// freshet.PostEvent.
+func (e *Emitters) Posts(ctx context.Context, posts []freshet.Post, saved bool) []Outcome {
 	ctx, cancel := context.WithTimeout(ctx, ProduceTimeout)
 	defer cancel()
 	b := &pending{outcomes: make([]Outcome, len(posts)), left: len(posts), done: make(chan struct{})}
@@ -20,7 +21,7 @@ func (e *Emitters) Posts(ctx context.Context, posts []freshet.Post) []Outcome {
 		b.outcomes[i].Err = errPending
 	}
 	for i, post := range posts {
-		event := freshet.PostEvent{Kind: freshet.PostCreated, Post: post}
+		event := freshet.PostEvent{Kind: freshet.PostCreated, Post: post, Saved: saved}
 		if err := e.PostAsync(ctx, event, func(p Position, err error) { b.settle(i, Outcome{p, err}) }); err != nil {
 			b.settle(i, Outcome{Err: err})
 		}

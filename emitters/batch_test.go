@@ -29,7 +29,7 @@ func TestPosts(t *testing.T) {
 			Visibility: freshet.Public, CreatedAt: at,
 		}
 	}
-	outcomes := e.Posts(ctx, posts)
+	outcomes := e.Posts(ctx, posts, false)
 	if len(outcomes) != count {
 		t.Fatalf("%d outcomes", len(outcomes))
 	}
@@ -60,7 +60,7 @@ func TestPosts(t *testing.T) {
 		}
 		last[posts[i].Author] = at.Offset
 	}
-	if got := e.Posts(ctx, nil); len(got) != 0 {
+	if got := e.Posts(ctx, nil, false); len(got) != 0 {
 		t.Errorf("no posts have %d outcomes", len(got))
 	}
 }
@@ -72,7 +72,7 @@ func TestPostsWithoutKafka(t *testing.T) {
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	posts := make([]freshet.Post, 3000)
-	for i, o := range e.Posts(ctx, posts) {
+	for i, o := range e.Posts(ctx, posts, false) {
 		if !errors.Is(o.Err, emitters.ErrUnavailable) || o.Position != (emitters.Position{}) {
 			t.Fatalf("post %d: %v at %s", i, o.Err, o.Position)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"google.golang.org/protobuf/proto"
@@ -29,6 +30,10 @@ const storeEvery = 50 * time.Millisecond
 
 // ErrNotShown is wrapped by the errors of edits that are in the log, and that this process does not show yet.
 var ErrNotShown = errors.New("the edit is in the log and not shown yet")
+
+// ErrSaved is wrapped by the errors about posts that are saved in the post store, not known to be in the log, and will
+// be published by whoever finds them there: such a post is accepted, and shown to nobody yet.
+var ErrSaved = errors.New("the post is saved, and not known to be in the log yet")
 
 // PostStore is what deleting and editing need of the post store.
 type PostStore interface {
@@ -65,7 +70,7 @@ func (p *Publisher) Publish(ctx context.Context, post freshet.Post) (Position, e
 		return at, err
 	}
 	crash.At(crash.Published)
-	p.show(ctx, posts, []Outcome{{Position: at}}, tokens)
+	p.show(ctx, posts, []Outcome{{Position: at}}, tokens, false)
 	return at, nil
 }
 
@@ -76,8 +81,23 @@ func (p *Publisher) PublishAll(ctx context.Context, posts []freshet.Post) []Outc
 		return nil
 	}
 	tokens := p.tokensOf(ctx, posts)
-	outcomes := p.Emitters.Posts(ctx, posts)
-	p.show(ctx, posts, outcomes, tokens)
+	outcomes := p.Emitters.Posts(ctx, posts, false)
+	p.show(ctx, posts, outcomes, tokens, false)
+	return outcomes
+}
+
+// PublishSaved is PublishAll for posts that the post store has saved. Those that are late are left to fan-out and the
+// archive to show: they may be in the log already, and have been edited since.
+func (p *Publisher) PublishSaved(ctx context.Context, posts []freshet.Post) []Outcome {
+	if len(posts) == 0 {
+		return nil
+	}
+	tokens := p.tokensOf(ctx, posts)
+	outcomes := p.Emitters.Posts(ctx, posts, true)
+	if slices.ContainsFunc(outcomes, func(o Outcome) bool { return o.Err == nil }) {
+		crash.At(crash.Published)
+	}
+	p.show(ctx, posts, outcomes, tokens, true)
 	return outcomes
 }
 

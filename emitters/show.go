@@ -88,7 +88,7 @@ func (p *Publisher) tokensOf(ctx context.Context, posts []freshet.Post) map[feed
 // show writes posts that are in the log into Redis, as fan-out will do again, so that this process's readers find them
 // at once. All bodies come before any outbox: who finds an id looks for its body.
 func (p *Publisher) show(
-	ctx context.Context, posts []freshet.Post, outcomes []Outcome, tokens map[feeds.Zone]string,
+	ctx context.Context, posts []freshet.Post, outcomes []Outcome, tokens map[feeds.Zone]string, saved bool,
 ) {
 	if tokens == nil {
 		p.unwritten(posts, outcomes)
@@ -103,14 +103,17 @@ func (p *Publisher) show(
 		}
 		// A zone that is lost takes no body. The outbox, in another zone, gets the id all the same: a page that lacks the
 		// post has to know it.
-		if token := tokens[p.Layout.OfPost(post.ID)]; token != "" {
+		late := saved && time.Since(post.ID.Time()) > freshet.SavedLate
+		if token := tokens[p.Layout.OfPost(post.ID)]; token != "" && !late {
 			body, err := proto.Marshal(events.BodyOf(*post))
 			if err != nil {
 				p.Log.Error("a post cannot be encoded for redis", "post", post.ID, "error", err)
 				continue
 			}
-			bodies = append(bodies,
-				&feeds.PutBody{Post: post.ID, Token: token, Offset: outcomes[i].Position.Offset, Body: body})
+			event := freshet.PostEvent{Kind: freshet.PostCreated, Saved: saved}
+			bodies = append(bodies, &feeds.PutBody{
+				Post: post.ID, Token: token, Offset: event.Rank(outcomes[i].Position.Offset), Body: body,
+			})
 		}
 		outbox := outboxes[post.Author]
 		if outbox == nil {

@@ -309,7 +309,9 @@ func (h *Hub) find(ctx context.Context, refs []ref) ([]finding, error) {
 			found[i] = finding{known: true, event: &Event{Kind: kind, Post: post, Author: author.ID}}
 		case known: // else it has yet to come to this process
 			found[i].author = author.ID
-			asked = append(asked, views.Record{Post: r.post, Partition: r.partition, Offset: r.offset})
+			asked = append(asked, views.Record{
+				Post: r.post, Partition: r.partition, Offset: r.offset, Created: kind == freshet.PostCreated,
+			})
 			places = append(places, i)
 		}
 	}

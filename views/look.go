@@ -11,6 +11,8 @@ type Record struct {
 	Post      freshet.PostID
 	Partition int32
 	Offset    int64
+	// Created: it tells of the post's creation, which every body of the post is from or after.
+	Created bool
 }
 
 // Sight is what a reader finds of a post after a record about it.
@@ -58,7 +60,7 @@ func (f *Feeds) Look(ctx context.Context, records []Record) ([]Look, error) {
 		switch b := bodies[i]; {
 		case b.state == bodyGone:
 			looks[i].Sight = Gone
-		case b.state == bodyFound && (b.offset >= r.Offset || b.offset < 0 && stored):
+		case b.state == bodyFound && (r.Created || b.offset >= r.Offset || b.offset < 0 && stored):
 			looks[i] = Look{Sight: Shown, Post: b.post}
 		case b.state == bodyFound:
 			looks[i].Well = true

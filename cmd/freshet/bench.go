@@ -81,6 +81,7 @@ func benchFlags(flags *pflag.FlagSet, c *bench.Config) {
 		"address of a Redis that holds nothing, or several of a Redis Cluster; empty: start one here")
 	flags.StringSliceVar(&c.Cassandra, "cassandra", nil,
 		"nodes of Cassandra, for what is measured with the post store; empty: the embedded store")
+	flags.StringVar(&c.Accept, "accept", c.Accept, `how the program accepts posts: "log" or "store"`)
 	flags.Int32Var(&c.Partitions, "partitions", c.Partitions, "of each topic: a power of two")
 	flags.IntVar(&c.Zones, "zones", c.Zones, "of Redis")
 	flags.IntVar(&c.LogLimit, "log-limit", c.LogLimit, "bytes of a block's log from which on it is compacted")

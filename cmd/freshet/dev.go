@@ -49,7 +49,8 @@ lone role could not share it.
 
 A server that cannot be reached is tried again for as long as --wait says, and /readyz of the operators' listener tells
 so meanwhile. One that refuses this process, or has topics, tables or settings other than they have to be, ends it at
-once. The API alone needs Kafka only: it takes posts while Redis and Cassandra are still away.
+once. The API alone needs Kafka only: it takes posts while Redis and Cassandra are still away. With --accept store it
+needs Cassandra, too: a post is saved there, published, and only then answered with 201.
 
 Exit codes: 0 ended by a signal; 1 a server could not be reached or refused, or something failed for good; 2 wrong
 usage.`,
@@ -103,6 +104,8 @@ func apiFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.StringVar(&c.Auth.JWKS, "auth-jwks", "", "file or URL with the public keys of tokens (JWKS)")
 	flags.StringVar(&c.Auth.Issuer, "auth-issuer", "", "issuer (iss) that tokens must name")
 	flags.StringVar(&c.Auth.Audience, "auth-audience", "", "audience (aud) that tokens must name")
+	flags.StringVar(&c.Accept, "accept", c.Accept, `how posts are accepted: "log" publishes a post, and the archive `+
+		`stores it; "store" saves it in the post store first`)
 	flags.Float64Var(&c.RateLimit, "rate-limit", 0,
 		"cost units a second for each caller of the API (a read 1, a post 3); 0: no limit")
 	flags.IntVar(&c.RateBurst, "rate-burst", 0, "cost units that a caller may save up; 0: those of ten seconds")

@@ -24,6 +24,7 @@ import (
 
 	"freshet"
 	"freshet/api"
+	"freshet/internal/accept"
 	"freshet/internal/admin"
 	"freshet/internal/auth"
 	"freshet/internal/config"
@@ -46,6 +47,7 @@ type App struct {
 	ready            chan struct{}
 	pages            http.Handler                // shown at /, if not nil
 	streams          atomic.Pointer[streams.Hub] // nil where there is no API
+	desk             atomic.Pointer[accept.Desk] // nil where there is no API
 	corrupt          atomic.Int64                // values in Redis that were found corrupt
 
 	mu       sync.Mutex
@@ -191,7 +193,7 @@ func (a *App) trouble(name string, ask func() error) {
 func (a *App) operate() {
 	handler := admin.Handler(admin.Config{
 		Missing: a.Missing, Groups: maps.Clone(a.groups), Corrupt: a.corrupt.Load,
-		Metrics: a.streamMetrics(), Replays: a.cfg.Names().Topic(freshet.Replays),
+		Metrics: append(a.streamMetrics(), a.deskMetrics()...), Replays: a.cfg.Names().Topic(freshet.Replays),
 	})
 	a.operators.Store(&handler)
 }
@@ -227,6 +229,30 @@ func (a *App) streamMetrics() []admin.Metric {
 			func(c streams.Counts) float64 { return float64(c.Records) }),
 		count("_delay_seconds", "From the time of a record to its streams, last time.", false,
 			func(c streams.Counts) float64 { return c.Delay.Seconds() }),
+	}
+}
+
+// deskMetrics are the counts of saved posts.
+func (a *App) deskMetrics() []admin.Metric {
+	desk := a.desk.Load()
+	if desk == nil {
+		return nil
+	}
+	count := func(name, help string, counter bool, of func(accept.Counts) float64) admin.Metric {
+		return admin.Metric{Name: "freshet_posts_" + name, Help: help, Counter: counter,
+			Value: func() float64 { return of(desk.Counts()) }}
+	}
+	return []admin.Metric{
+		count("saved_total", "Posts that were saved before they were published.", true,
+			func(c accept.Counts) float64 { return float64(c.Saved) }),
+		count("unknown_total", "Saved posts that were answered without knowing whether they are in the log.", true,
+			func(c accept.Counts) float64 { return float64(c.Unknown) }),
+		count("swept_total", "Saved posts that were left and that a sweep has published.", true,
+			func(c accept.Counts) float64 { return float64(c.Swept) }),
+		count("waiting", "Saved posts that the last sweep found and could not publish.", false,
+			func(c accept.Counts) float64 { return float64(c.Waiting) }),
+		count("sweep_behind_seconds", "By how much the oldest saved post that was not looked at may be too old.",
+			false, func(c accept.Counts) float64 { return c.Behind.Seconds() }),
 	}
 }
 

@@ -33,8 +33,9 @@ var ErrUnreachable = errors.New("cannot be reached")
 var errOtherCluster = errors.New("the data belongs to another Kafka cluster")
 
 // reachServers returns when the process has what its roles cannot do without. Every role needs Kafka; fanout needs
-// Redis and the post store as well, and archive the store. The API takes posts with Kafka alone, so that where it is
-// without them it begins, and a part of its own goes on trying.
+// Redis and the post store as well, archive the store, and so does the API where posts are saved there first.
+// Otherwise the API takes posts with Kafka alone, so that where it is without them it begins, and a part of its own
+// goes on trying.
 func (a *App) reachServers(ctx context.Context) error {
 	if err := a.reach(ctx, "kafka", a.cfg.Wait, a.reachKafka); err != nil {
 		return err
@@ -133,7 +134,8 @@ func (a *App) reachCassandra(ctx context.Context) error {
 	late := &posts.Late{}
 	a.servers.store = late
 	a.servers.onClose(late.Close)
-	needed := a.cfg.Has(config.Fanout) || a.cfg.Has(config.Archive)
+	needed := a.cfg.Has(config.Fanout) || a.cfg.Has(config.Archive) ||
+		a.cfg.Has(config.API) && a.cfg.Accept == config.AcceptStore
 	return a.reachOrBegin(ctx, "cassandra", needed, func(ctx context.Context) error {
 		store, err := cassandrastore.Open(ctx, cassandrastore.Options{
 			Addrs: a.cfg.Cassandra, Keyspace: a.cfg.Keyspace(), Replication: a.cfg.PostReplicas(),

@@ -14,6 +14,7 @@ import (
 	"freshet"
 	"freshet/api"
 	"freshet/emitters"
+	"freshet/internal/accept"
 	"freshet/internal/config"
 	"freshet/internal/feeds"
 	"freshet/internal/idempotency"
@@ -194,11 +195,15 @@ func (a *App) api() error {
 	a.trouble("view of tiers", tiers.Err)
 	store := posts.Watch(a.servers.store, a.log)
 	a.parts = append(a.parts, part{"watch of the post store", store.Run})
+	slowest := emitters.ProduceTimeout
+	if a.cfg.Accept == config.AcceptStore {
+		slowest = accept.Longest
+	}
 	reader := &views.Feeds{
 		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: store, Rows: rows, Accounts: accounts,
 		Tiers: tiers, Kept: views.NewKeptOutboxes(), PullSlack: freshet.PullSlack,
 		Recent: views.NewRecent(time.Now), Unwritten: views.NewUnwritten(),
-		Partitions: a.cfg.Partitions, ProduceTimeout: emitters.ProduceTimeout,
+		Partitions: a.cfg.Partitions, ProduceTimeout: slowest,
 		Now: time.Now, Random: rand.Uint64, Pause: pause, Corrupt: a.foundCorrupt,
 	}
 	hub := streams.New(streams.Config{
@@ -209,14 +214,19 @@ func (a *App) api() error {
 	rows.Notice(hub.Changed)
 	a.view("streams", hub)
 	a.streams.Store(hub)
-	c := api.Config{
-		Accounts: accounts, Stats: stats, Following: rows, Fresh: fresh, Followers: a.servers.store, Feeds: reader, Posts: reader,
-		Streams: hub,
+	desk := &accept.Desk{
 		Publisher: &emitters.Publisher{
 			Emitters: writers, Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store,
 			Forget: reader.Recent.Forget, Unwritten: reader.Unwritten.Note, Log: a.log,
 		},
-		Emitters: writers, CursorKey: a.servers.key, Log: a.log,
+		Marks: a.servers.store, SaveFirst: a.cfg.Accept == config.AcceptStore, Log: a.log, Now: time.Now,
+	}
+	a.desk.Store(desk)
+	// It also runs where posts are not saved first: other processes may do so, or have done so.
+	a.parts = append(a.parts, part{"posts that are saved and not published", desk.Run})
+	c := api.Config{
+		Accounts: accounts, Stats: stats, Following: rows, Fresh: fresh, Followers: a.servers.store, Feeds: reader, Posts: reader,
+		Streams: hub, Publisher: desk, Emitters: writers, CursorKey: a.servers.key, Log: a.log,
 		Answers:   &idempotency.Store{Conn: a.servers.conn},
 		RateLimit: a.cfg.RateLimit, RateBurst: a.cfg.RateBurst, MaxInFlight: a.cfg.MaxInFlight,
 	}

@@ -28,7 +28,7 @@ type servers struct {
 	login   config.Login
 	clients func(clientID string) *sarama.Config // of Kafka, all of them
 	conn    *feeds.Redis                         // nil if no role here needs it; so is store
-	store   posts.Store
+	store   posts.Database
 	tables  *tables.Tables
 	dir     string // of the data
 	key     []byte // signs cursors

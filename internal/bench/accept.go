@@ -29,6 +29,10 @@ const (
 // without, where the backlog waits in Kafka. A profile is of the second.
 func (b *bench) accept(ctx context.Context) error {
 	texts := encoded(passages())
+	how := ""
+	if b.Accept == config.AcceptStore {
+		how = ", saved first"
+	}
 	profile := b.Profile
 	b.Profile = ""
 	n, err := b.makeNetwork()
@@ -36,7 +40,7 @@ func (b *bench) accept(ctx context.Context) error {
 		return err
 	}
 	err = b.withNetwork(ctx, n, func(p *program) error {
-		if err := b.acceptPosts(ctx, p, texts, "all roles"); err != nil {
+		if err := b.acceptPosts(ctx, p, texts, "all roles"+how); err != nil {
 			return err
 		}
 		return b.acceptBaseline(ctx, p, texts)
@@ -47,7 +51,7 @@ func (b *bench) accept(ctx context.Context) error {
 	}
 	b.Profile = profile
 	return b.withNetwork(ctx, n, func(p *program) error {
-		return b.acceptPosts(ctx, p, texts, "the API alone")
+		return b.acceptPosts(ctx, p, texts, "the API alone"+how)
 	}, config.API)
 }
 

@@ -54,7 +54,7 @@ func (b *bench) archive(ctx context.Context) error {
 	return errors.Join(err, closeStore())
 }
 
-// openStore opens the store of a program with these servers, to be dropped at the end.
+// openStore opens the store of a program with these servers.
 func (b *bench) openStore(ctx context.Context) (store posts.Store, where string, closeStore func() error, err error) {
 	if len(b.Cassandra) == 0 {
 		store, err = pebblestore.Open(b.servers.dir+"/posts", pebblestore.Options{Log: b.Logger})
@@ -63,16 +63,19 @@ func (b *bench) openStore(ctx context.Context) (store posts.Store, where string,
 		}
 		return store, "the embedded store", store.Close, nil
 	}
-	keyspace := strings.NewReplacer("-", "_", ".", "").Replace(b.servers.names.Prefix)
-	o := cassandrastore.Options{Addrs: b.Cassandra, Keyspace: keyspace, Replication: 1, Log: b.Logger}
+	o := b.cassandra()
 	store, err = cassandrastore.Open(ctx, o)
 	if err != nil {
 		return nil, "", nil, err
 	}
-	closeStore = func() error {
-		return errors.Join(store.Close(), cassandrastore.Drop(context.WithoutCancel(ctx), o))
+	return store, fmt.Sprintf("Cassandra, %d nodes named, one replica", len(b.Cassandra)), store.Close, nil
+}
+
+// cassandra is the keyspace of this run, which is dropped at its end.
+func (b *bench) cassandra() cassandrastore.Options {
+	return cassandrastore.Options{
+		Addrs: b.Cassandra, Keyspace: strings.TrimSuffix(b.servers.names.Prefix, "."), Replication: 1, Log: b.Logger,
 	}
-	return store, fmt.Sprintf("Cassandra, %d nodes named, one replica", len(b.Cassandra)), closeStore, nil
 }
 
 // postBacklog writes posts of many authors to the log.

@@ -32,7 +32,9 @@ import (
 
 	"github.com/HdrHistogram/hdrhistogram-go"
 
+	"freshet/internal/config"
 	"freshet/internal/feeds"
+	"freshet/internal/posts/cassandrastore"
 )
 
 // Config is the settings of a benchmark.
@@ -40,6 +42,8 @@ type Config struct {
 	// Kafka and Redis are addresses; empty: embedded servers. Cassandra is for the benchmarks of the post store, which
 	// otherwise is the embedded one.
 	Kafka, Redis, Cassandra []string
+	// Accept is how the program accepts posts: config.AcceptLog or config.AcceptStore.
+	Accept string
 	// Partitions of the topics, Zones in Redis.
 	Partitions int32
 	Zones      int
@@ -83,6 +87,7 @@ const (
 // Default is a network that embedded servers manage on any machine.
 func Default() Config {
 	return Config{
+		Accept:     config.AcceptLog,
 		Partitions: 8, Zones: 64, Accounts: 100_000, Entries: 100, Authors: 1000, Followers: 100, Distribution: Uniform,
 		LogLimit: feeds.DefaultLogLimit, Posts: 10_000, Rate: 200, ReadRate: 1000, For: 10 * time.Second,
 		Warm: time.Second, Seed: 1,
@@ -99,6 +104,8 @@ func (c Config) Validate() error {
 		return fmt.Errorf("--authors %d: want 1 to as many as there are accounts", c.Authors)
 	case c.Followers < 1 || c.Followers >= c.Accounts:
 		return fmt.Errorf("--followers %d: want 1 to fewer than there are accounts", c.Followers)
+	case c.Accept != config.AcceptLog && c.Accept != config.AcceptStore:
+		return fmt.Errorf("--accept %q: want %q or %q", c.Accept, config.AcceptLog, config.AcceptStore)
 	case c.Posts < 1 || c.Rate <= 0 || c.ReadRate <= 0 || c.For <= c.Warm:
 		return errors.New("--posts, --rate, --read-rate: want more than 0; and --for longer than --warm")
 	case c.Singles < 1 || c.BaselineFor <= 0:
@@ -174,6 +181,8 @@ type Settings struct {
 	Partitions   int32   `json:"partitions"`
 	Zones        int     `json:"zones"`
 	LogLimit     int     `json:"log_limit"`
+	Accept       string  `json:"accept"`
+	Cassandra    string  `json:"cassandra,omitempty"`
 	FlushEntries int     `json:"flush_entries,omitempty"`
 	FlushBytes   int     `json:"flush_bytes,omitempty"`
 	Seed         uint64  `json:"seed"`
@@ -221,11 +230,17 @@ func run(ctx context.Context, benchmark Benchmark, c Config) (report Report, err
 		return b.report, err
 	}
 	defer func() { err = errors.Join(err, b.servers.close()) }()
+	if len(c.Cassandra) > 0 {
+		if err := dialAll(ctx, "--cassandra", c.Cassandra); err != nil {
+			return b.report, err
+		}
+		defer func() { err = errors.Join(err, cassandrastore.Drop(context.WithoutCancel(ctx), b.cassandra())) }()
+	}
 	b.report.Machine.Kafka, b.report.Machine.Redis = b.servers.describe(ctx)
 	err = benchmark.run(b, ctx)
 	b.report.Settings = Settings{
 		b.Accounts, b.Entries, b.Authors, b.Followers, b.Distribution, b.Posts, b.Rate, b.ReadRate, b.For.Seconds(),
-		b.Partitions, b.Zones, b.LogLimit, b.FlushEntries, b.FlushBytes, b.Seed,
+		b.Partitions, b.Zones, b.LogLimit, b.Accept, strings.Join(b.Cassandra, ","), b.FlushEntries, b.FlushBytes, b.Seed,
 	}
 	return b.report, err
 }

@@ -18,6 +18,7 @@ import (
 	"github.com/alicebob/miniredis/v2"
 
 	"freshet"
+	"freshet/internal/config"
 	"freshet/internal/kafka/kafkatest"
 	"freshet/internal/load"
 	"freshet/processors/fanout"
@@ -87,6 +88,33 @@ func TestBenchmarks(t *testing.T) {
 				t.Errorf("the report for people: %v\n%s", err, &text)
 			}
 		})
+	}
+}
+
+// Posts that are saved first are accepted, too.
+func TestAcceptSavedFirst(t *testing.T) {
+	c := small()
+	c.Accept = config.AcceptStore
+	report, err := Run(t.Context(), "accept", c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]float64{}
+	for _, result := range report.Results {
+		found[result.Name] = result.Value
+		if strings.HasSuffix(result.Name, "failed") {
+			t.Errorf("%s: %s", result.Name, result.Note)
+		}
+	}
+	for _, name := range []string{
+		"posts accepted at a rate, all roles, saved first, p99", "posts accepted in batches, the API alone, saved first",
+	} {
+		if found[name] <= 0 {
+			t.Errorf("%q is %v; there are %v", name, found[name], found)
+		}
+	}
+	if c.Accept = "both"; c.Validate() == nil {
+		t.Error("--accept both is taken")
 	}
 }
 

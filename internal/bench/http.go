@@ -66,6 +66,7 @@ func (b *bench) config(data string, roles ...config.Role) config.Config {
 	c := config.Deployment()
 	c.Kafka, c.Redis, c.Prefix = b.servers.kafka, b.servers.redis, b.servers.names.Prefix
 	c.Partitions, c.Zones, c.Replication, c.MinInSync = b.Partitions, b.Zones, 1, 1
+	c.Cassandra, c.Accept = b.Cassandra, b.Accept
 	c.DataDir, c.CursorKey = filepath.Join(b.servers.dir, data), filepath.Join(b.servers.dir, "cursor.key")
 	if len(roles) > 0 {
 		c.Roles, c.Apart = roles, true

@@ -50,7 +50,7 @@ func openServers(ctx context.Context, c Config) (s *servers, err error) {
 	}()
 	var random [4]byte
 	_, _ = rand.Read(random[:]) // never fails
-	s.names = freshet.Names{Prefix: "bench-" + hex.EncodeToString(random[:]) + "."}
+	s.names = freshet.Names{Prefix: "bench_" + hex.EncodeToString(random[:]) + "."}
 	for flag, addresses := range map[string][]string{"--kafka": c.Kafka, "--redis": c.Redis} {
 		if err := dialAll(ctx, flag, addresses); err != nil {
 			return s, err

@@ -100,6 +100,8 @@ type Config struct {
 	// save up; 0 is what comes in ten seconds.
 	RateLimit float64
 	RateBurst int
+	// Accept says when a post is accepted: AcceptLog or AcceptStore. It may be changed at any time, process by process.
+	Accept string
 	// MaxInFlight is how many requests the API works on at once; more are told to come again.
 	MaxInFlight int
 	// MaxStreams is how many streams of feeds the API keeps open; one takes some 30 KB.
@@ -134,6 +136,13 @@ type Config struct {
 	ColdAfter int
 }
 
+// The ways of accepting a post: when the log has it, from which the archive stores it; or when the post store has saved
+// it and then the log has it.
+const (
+	AcceptLog   = "log"
+	AcceptStore = "store"
+)
+
 // Addresses on which a process listens, and which tools talk to, unless they are told otherwise.
 const (
 	DefaultListen      = "127.0.0.1:8080"
@@ -152,6 +161,7 @@ func Default() Config {
 		KafkaListen: DefaultKafkaListen,
 		RedisListen: DefaultRedisListen,
 		KafkaSASL:   DefaultKafkaSASL,
+		Accept:      AcceptLog,
 		MaxInFlight: 1024,   // see api.DefaultMaxInFlight
 		MaxStreams:  20_000, // see streams.DefaultMost
 		Prefix:      freshet.DefaultPrefix,
@@ -283,6 +293,9 @@ var ErrOpen = errors.New("the API would do what anybody asks")
 // validateAPI refuses to listen where others can reach the API without asking them who they are.
 func (c Config) validateAPI() error {
 	switch {
+	case c.Accept != AcceptLog && c.Accept != AcceptStore:
+		return fmt.Errorf("--accept %q: want %q, to publish posts and have them stored from the log, or %q, to save them in "+
+			"the post store before they are published", c.Accept, AcceptLog, AcceptStore)
 	case (c.Auth.JWKS != "") != (c.Auth.Issuer != "") || (c.Auth.JWKS != "") != (c.Auth.Audience != ""):
 		return errors.New("--auth-jwks, --auth-issuer and --auth-audience: tokens need all three, or leave all of them out")
 	case c.RateLimit < 0 || c.RateBurst < 0:

@@ -58,6 +58,21 @@ func TestValidateRolesAlone(t *testing.T) {
 	}
 }
 
+func TestAccept(t *testing.T) {
+	for accept, ok := range map[string]bool{AcceptLog: true, AcceptStore: true, "": false, "both": false, "Log": false} {
+		c := Default()
+		if c.Accept != AcceptLog {
+			t.Errorf("the default is %q", c.Accept)
+		}
+		c.Accept = accept
+		err := c.Validate()
+		if (err == nil) != ok || err != nil && (!strings.Contains(err.Error(), "--accept") ||
+			!strings.Contains(err.Error(), AcceptLog) || !strings.Contains(err.Error(), AcceptStore)) {
+			t.Errorf("--accept %q: %v", accept, err)
+		}
+	}
+}
+
 func TestPullAbove(t *testing.T) {
 	for limit, ok := range map[int64]bool{0: true, 1: true, 10_000: true, 1 << 40: true, -1: false} {
 		c := Default()

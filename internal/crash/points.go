@@ -17,6 +17,8 @@ type Point string
 
 // The points.
 const (
+	// Saved: a post is in the post store, marked as unpublished, and not in the log.
+	Saved Point = "saved"
 	// Published: a post is in the log, and its author has not been told.
 	Published Point = "published"
 	// Flushed: Redis has a flush, and no watermark says so.
@@ -34,4 +36,4 @@ const (
 )
 
 // Points are all of them.
-var Points = []Point{Published, Flushed, Noted, RowSet, RowAcknowledged, Compacting, Building}
+var Points = []Point{Saved, Published, Flushed, Noted, RowSet, RowAcknowledged, Compacting, Building}

@@ -111,7 +111,8 @@ func TestPortsInUse(t *testing.T) {
 // TestWrongUsage: a mistake in typing is told from a failure by the exit code.
 func TestWrongUsage(t *testing.T) {
 	for _, args := range [][]string{
-		{"dev", "--colour"}, {"dev", "--partitions", "3"}, {"dev", "extra"}, {"run"}, {"run", "cook"}, {"dve"},
+		{"dev", "--colour"}, {"dev", "--partitions", "3"},
+		{"dev", "--accept", "both"}, {"dev", "extra"}, {"run"}, {"run", "cook"}, {"dve"},
 	} {
 		code, said := tool(t, args...)
 		if code != 2 || !strings.HasPrefix(said, "freshet: ") || strings.Count(said, "\n") != 1 {

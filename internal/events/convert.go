@@ -51,6 +51,7 @@ func PostEventOf(e freshet.PostEvent) *PostEvent {
 		m.ReplyTo = uint64(e.Post.ReplyTo)
 		m.Visibility = VisibilityOf(e.Post.Visibility)
 		m.At = Millis(e.Post.CreatedAt)
+		m.Saved = e.Saved
 	case freshet.PostEdited:
 		m.Kind = PostEvent_EDITED
 		m.Text = e.Post.Text
@@ -79,6 +80,7 @@ func (x *PostEvent) Event() (freshet.PostEvent, error) {
 		e.Post.ReplyTo = freshet.PostID(x.GetReplyTo())
 		e.Post.Visibility = x.GetVisibility().Domain()
 		e.Post.CreatedAt = at
+		e.Saved = x.GetSaved()
 	case PostEvent_EDITED:
 		e.Kind = freshet.PostEdited
 		e.Post.Text = x.GetText()

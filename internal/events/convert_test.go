@@ -18,6 +18,9 @@ func TestPostEventRoundTrip(t *testing.T) {
 		"created for all": {Kind: freshet.PostCreated, Post: freshet.Post{
 			ID: 12, Author: 0, Text: "hello", Visibility: freshet.Public, CreatedAt: at,
 		}},
+		"saved before": {Kind: freshet.PostCreated, Saved: true, Post: freshet.Post{
+			ID: 12, Author: 3, Text: "hello", Visibility: freshet.Public, CreatedAt: at,
+		}},
 		"edited": {Kind: freshet.PostEdited, Post: freshet.Post{
 			ID: 12, Author: 3, Text: "hello!", ReplyTo: 11, Visibility: freshet.FollowersOnly, EditedAt: at,
 		}},

@@ -762,7 +762,9 @@ type PostEvent struct {
 	ReplyTo    uint64                 `protobuf:"varint,5,opt,name=reply_to,json=replyTo,proto3" json:"reply_to,omitempty"`
 	Visibility PostEvent_Visibility   `protobuf:"varint,6,opt,name=visibility,proto3,enum=freshet.v1.PostEvent_Visibility" json:"visibility,omitempty"`
 	// When the post was created, edited or deleted.
-	At            int64 `protobuf:"varint,7,opt,name=at,proto3" json:"at,omitempty"`
+	At int64 `protobuf:"varint,7,opt,name=at,proto3" json:"at,omitempty"`
+	// Of a creation: the post was saved in the post store before, and the record may be there more than once.
+	Saved         bool `protobuf:"varint,8,opt,name=saved,proto3" json:"saved,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -844,6 +846,13 @@ func (x *PostEvent) GetAt() int64 {
 		return x.At
 	}
 	return 0
+}
+
+func (x *PostEvent) GetSaved() bool {
+	if x != nil {
+		return x.Saved
+	}
+	return false
 }
 
 // FanoutLoop is a record of fanout's loop, keyed by a node of an author's follower tree.
@@ -1583,7 +1592,7 @@ const file_internal_events_events_proto_rawDesc = "" +
 	"\rAppliedReport\x12\x1a\n" +
 	"\bfollowee\x18\x01 \x01(\x04R\bfollowee\x12\x12\n" +
 	"\x04held\x18\x02 \x01(\bR\x04held\x12\x18\n" +
-	"\aversion\x18\x03 \x01(\x03R\aversion\"\xc8\x02\n" +
+	"\aversion\x18\x03 \x01(\x03R\aversion\"\xde\x02\n" +
 	"\tPostEvent\x12.\n" +
 	"\x04kind\x18\x01 \x01(\x0e2\x1a.freshet.v1.PostEvent.KindR\x04kind\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\x04R\x02id\x12\x16\n" +
@@ -1593,7 +1602,8 @@ const file_internal_events_events_proto_rawDesc = "" +
 	"\n" +
 	"visibility\x18\x06 \x01(\x0e2 .freshet.v1.PostEvent.VisibilityR\n" +
 	"visibility\x12\x0e\n" +
-	"\x02at\x18\a \x01(\x03R\x02at\"9\n" +
+	"\x02at\x18\a \x01(\x03R\x02at\x12\x14\n" +
+	"\x05saved\x18\b \x01(\bR\x05saved\"9\n" +
 	"\x04Kind\x12\v\n" +
 	"\aUNKNOWN\x10\x00\x12\v\n" +
 	"\aCREATED\x10\x01\x12\n" +

@@ -64,6 +64,9 @@ var fixtures = map[string]proto.Message{
 		Kind: PostEvent_DELETED, Id: 1<<62 | 5, Author: 7<<40 | 12, Text: "ça va? 🙂\n", ReplyTo: 1<<62 | 4,
 		Visibility: PostEvent_FOLLOWERS, At: 1764000000004,
 	},
+	"PostEvent-saved": &PostEvent{
+		Kind: PostEvent_CREATED, Id: 1<<62 | 5, Author: 7<<40 | 12, Text: "ça va? 🙂\n", At: 1764000000004, Saved: true,
+	},
 	"PostEvent-empty": &PostEvent{},
 
 	"FanoutLoop-follower": &FanoutLoop{Message: &FanoutLoop_Follower{

@@ -89,7 +89,7 @@ type Recover struct {
 type PutBody struct {
 	Post   freshet.PostID
 	Token  string
-	Offset int64 // of the event in posts
+	Offset int64 // of the event in posts, or rather its rank; see freshet.PostEvent
 	Body   []byte
 	// Replace writes only where an earlier body is: an edit that the post store has must not leave the old text in Redis,
 	// and must not bring back a post whose tombstone has expired.

@@ -13,14 +13,14 @@ var ErrNotOpen = fmt.Errorf("%w: it has not been reached yet", freshet.ErrStoreA
 
 // Late is a store that is used before it can be reached: until Opened, all it answers is ErrNotOpen. It is safe for
 // concurrent use.
-type Late struct{ store atomic.Pointer[Store] }
+type Late struct{ store atomic.Pointer[Database] }
 
-var _ Store = (*Late)(nil)
+var _ Database = (*Late)(nil)
 
 // Opened gives it the store that answers from now on, and that Close closes.
-func (l *Late) Opened(store Store) { l.store.Store(&store) }
+func (l *Late) Opened(store Database) { l.store.Store(&store) }
 
-func (l *Late) opened() (Store, error) {
+func (l *Late) opened() (Database, error) {
 	if store := l.store.Load(); store != nil {
 		return *store, nil
 	}
@@ -89,6 +89,60 @@ func (l *Late) SetProgress(ctx context.Context, partition int32, p Progress) err
 		return err
 	}
 	return store.SetProgress(ctx, partition, p)
+}
+
+// Save implements Marks.
+func (l *Late) Save(ctx context.Context, posts []freshet.Post) error {
+	store, err := l.opened()
+	if err != nil {
+		return err
+	}
+	return store.Save(ctx, posts)
+}
+
+// Unmark implements Marks.
+func (l *Late) Unmark(ctx context.Context, ids []freshet.PostID) error {
+	store, err := l.opened()
+	if err != nil {
+		return err
+	}
+	return store.Unmark(ctx, ids)
+}
+
+// Marked implements Marks.
+func (l *Late) Marked(ctx context.Context, slot Slot) ([]freshet.PostID, error) {
+	store, err := l.opened()
+	if err != nil {
+		return nil, err
+	}
+	return store.Marked(ctx, slot)
+}
+
+// Saved implements Marks.
+func (l *Late) Saved(ctx context.Context, ids []freshet.PostID) (map[freshet.PostID]freshet.Post, error) {
+	store, err := l.opened()
+	if err != nil {
+		return nil, err
+	}
+	return store.Saved(ctx, ids)
+}
+
+// Sweeps implements Marks.
+func (l *Late) Sweeps(ctx context.Context) (Sweeps, error) {
+	store, err := l.opened()
+	if err != nil {
+		return Sweeps{}, err
+	}
+	return store.Sweeps(ctx)
+}
+
+// NoteSweeps implements Marks.
+func (l *Late) NoteSweeps(ctx context.Context, s Sweeps) error {
+	store, err := l.opened()
+	if err != nil {
+		return err
+	}
+	return store.NoteSweeps(ctx, s)
 }
 
 // Close implements Store.

@@ -19,10 +19,15 @@ func TestLate(t *testing.T) {
 		_, byAuthor := late.ByAuthor(t.Context(), 5, 0, 10)
 		_, followers := late.Followers(t.Context(), 5, 0, 10)
 		_, progress := late.Progress(t.Context())
+		_, marked := late.Marked(t.Context(), 0)
+		_, saved := late.Saved(t.Context(), []freshet.PostID{10})
+		_, sweeps := late.Sweeps(t.Context())
 		return []error{
 			late.Apply(t.Context(), []posts.Event{event}),
 			late.ApplyFollowers(t.Context(), []posts.FollowerChange{{Followee: 5, Follower: 6, Follows: true, Version: 1}}),
 			late.SetProgress(t.Context(), 0, posts.Progress{Offset: 2}), byID, byAuthor, followers, progress,
+			late.Save(t.Context(), []freshet.Post{{ID: 10, Author: 5}}), late.Unmark(t.Context(), []freshet.PostID{10}),
+			late.NoteSweeps(t.Context(), posts.Sweeps{First: 1}), marked, saved, sweeps,
 		}
 	}
 	for i, err := range all() {

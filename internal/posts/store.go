@@ -13,8 +13,10 @@
 //
 // All events of a post lie in one partition, that of its author, which is why an offset alone gives their order.
 //
-// The package holds the interface and its words; pebblestore implements it on the local disk, and package poststest is
-// the suite that every implementation passes.
+// A post may be saved here before it is published (marks.go); that is none of the above, and nobody is told of it.
+//
+// The package holds the interfaces and their words; pebblestore implements them on the local disk, and package
+// poststest is the suite that every implementation passes.
 package posts
 
 import (
@@ -61,7 +63,7 @@ type Store interface {
 	Close() error
 }
 
-// Event is a record of the posts topic with its offset.
+// Event is a record of the posts topic with its offset, or rather its rank; see freshet.PostEvent.
 type Event struct {
 	freshet.PostEvent
 	Offset int64

@@ -162,7 +162,7 @@ func (a *Archive) onPost(ctx goka.Context, m *events.PostEvent) error {
 	}
 	partition, offset, at := ctx.Partition(), ctx.Offset(), ctx.Timestamp()
 	a.add(ctx, func(b *batch) {
-		b.events = append(b.events, posts.Event{PostEvent: event, Offset: offset})
+		b.events = append(b.events, posts.Event{PostEvent: event, Offset: event.Rank(offset)})
 		if at.After(b.latest[partition]) {
 			b.latest[partition] = at
 		}

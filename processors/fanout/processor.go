@@ -245,6 +245,7 @@ func (f *Fanout) postRecord(
 		}
 	}
 	record.Stored = f.inputs.stored(ctx.Partition(), record.Offset)
+	record.Late = event.Saved && m.Timestamp.Sub(event.Post.ID.Time()) > freshet.SavedLate
 	if event.Kind == freshet.PostEdited || event.Kind == freshet.PostCreated && !record.Stored {
 		record.Token = f.writer.Token(event.Post.ID)
 		if record.Body, err = proto.Marshal(events.BodyOf(event.Post)); err != nil {

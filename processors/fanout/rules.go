@@ -17,6 +17,9 @@ type PostRecord struct {
 	Token string
 	// Stored: the post store has the post, as it was after this record.
 	Stored bool
+	// Late: a creation that was saved first and came so late that its author may have edited it, and Redis lost the edit,
+	// since it was published for the first time. Its body is left to the post store, which knows what ranks higher.
+	Late bool
 	// Known: it was acknowledged so long ago that the author is or was pulled that every reader knows; see Announcements.
 	Known bool
 }
@@ -44,11 +47,11 @@ func (t Tree) OnPost(author freshet.Number, n *Node, r PostRecord) (*Node, Outco
 		}
 	}
 	out.Tier = tier
-	if r.Event.Kind != freshet.PostDeleted && (!r.Stored || r.Event.Kind == freshet.PostEdited) {
+	if r.Event.Kind != freshet.PostDeleted && !r.Late && (!r.Stored || r.Event.Kind == freshet.PostEdited) {
 		// The store has the rest. A body written after the store has passed the post could bring a deleted one back: its
 		// tombstone may have expired. But an edit replaces the text that is still in Redis.
 		out.Delivery.Body = &feeds.PutBody{
-			Post: r.Event.Post.ID, Token: r.Token, Offset: r.Offset, Body: r.Body, Replace: r.Stored,
+			Post: r.Event.Post.ID, Token: r.Token, Offset: r.Event.Rank(r.Offset), Body: r.Body, Replace: r.Stored,
 		}
 	}
 	if !r.Replayed {

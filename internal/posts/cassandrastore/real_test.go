@@ -64,7 +64,7 @@ func closeStore(t testing.TB, s *Store) {
 }
 
 func TestStore(t *testing.T) {
-	poststest.Run(t, func(t *testing.T) posts.Store { return open(t, options(nextKeyspace())) })
+	poststest.Run(t, func(t *testing.T) posts.Database { return open(t, options(nextKeyspace())) })
 }
 
 func created(id freshet.PostID, author freshet.Number, offset int64, text string) posts.Event {

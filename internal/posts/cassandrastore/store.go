@@ -9,13 +9,15 @@
 //	posts.go    Apply, Posts, ByAuthor
 //	followers.go    ApplyFollowers, Followers
 //	progress.go     Progress, SetProgress
+//	marks.go    posts that are saved before they are published
 //	batch.go    how writes are put together and sent
 //	token.go    where on the ring a partition lies
 //	buckets.go  partitions of a list: which there are, and reading them one after another
 //
-// Every write carries a timestamp that comes from the log: the offset of a post's event, the version of a relation, the
-// progress itself. Cassandra keeps for each column the value with the highest one, which is all that posts.Store asks
-// for: no row is read before it is written, and writers need not know of each other.
+// Every write carries a timestamp, which comes from the log: the offset of a post's event, the version of a relation,
+// the progress itself. What is not in the log yet has one below all of these. Cassandra keeps for each column the value
+// with the highest one, which is all that posts.Store asks for: no row is read before it is written, and writers need
+// not know of each other.
 //
 // What a method has written is held by a quorum of the replicas when it returns, and read from a quorum, so it is seen
 // by every later call of any process in the same data centre.
@@ -90,7 +92,7 @@ type Store struct {
 	authors, followees *known // buckets that are noted in author_buckets and follower_buckets
 }
 
-var _ posts.Store = (*Store)(nil)
+var _ posts.Database = (*Store)(nil)
 
 // Open connects. A keyspace that is new gets its tables; one that lacks later migrations, or has some that this program
 // does not know, is refused with a *VersionError. An error says what to do.

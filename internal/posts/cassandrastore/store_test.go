@@ -5,6 +5,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -23,10 +24,20 @@ func TestOneSchema(t *testing.T) {
 	if string(published) != Schema {
 		t.Error("docker/schema.cql is not what the store makes; run go generate ./internal/posts/cassandrastore")
 	}
-	// So far the migrations only create tables. The day one alters them, what real Cassandra makes of both is compared.
+	// What real Cassandra makes of both is compared, too.
 	var made []string
 	for _, m := range migrations {
-		made = append(made, statementsOf(m.text)...)
+		for _, s := range statementsOf(m.text) {
+			if added := addition.FindStringSubmatch(s); added != nil {
+				for i := range made {
+					if strings.HasPrefix(made[i], "CREATE TABLE IF NOT EXISTS "+added[1]+" ") {
+						made[i] = strings.Replace(made[i], "PRIMARY KEY", added[2]+", PRIMARY KEY", 1)
+					}
+				}
+				continue
+			}
+			made = append(made, s)
+		}
 	}
 	var wanted []string
 	for _, s := range statementsOf(Schema) {
@@ -39,6 +50,9 @@ func TestOneSchema(t *testing.T) {
 	}
 }
 
+// addition is a statement that adds a column to a table.
+var addition = regexp.MustCompile(`^ALTER TABLE (\w+) ADD IF NOT EXISTS (\w+ \w+)$`)
+
 // words are statements with one space where there is any.
 func words(statements []string) (all []string) {
 	for _, s := range statements {
@@ -49,7 +63,10 @@ func words(statements []string) (all []string) {
 
 // A migration that was released is never changed: here is what each was.
 func TestMigrationsStayAsTheyWere(t *testing.T) {
-	released := []string{"bcd85d3189de7f02ee91852f4fde5db3ea310f521ff52598f13ca41cfc1a2eb4"}
+	released := []string{
+		"bcd85d3189de7f02ee91852f4fde5db3ea310f521ff52598f13ca41cfc1a2eb4",
+		"a661cddcf567aea073991762968b9160cf8b369b7286d9f8973f1075f4cd8b1c",
+	}
 	if len(released) != len(migrations) {
 		t.Fatalf("%d migrations, and %d are noted here", len(migrations), len(released))
 	}

@@ -12,6 +12,8 @@ const (
 	authorRow   = 'a'
 	followerRow = 'f'
 	progressRow = 'o'
+	markRow     = 'm'
+	sweepsRow   = 's'
 )
 
 func postKey(id freshet.PostID) []byte {
@@ -37,6 +39,11 @@ func followerPrefix(followee freshet.Number) []byte {
 
 func progressKey(partition int32) []byte {
 	return binary.BigEndian.AppendUint32([]byte{progressRow}, uint32(partition))
+}
+
+// markKey orders the marked posts by id, and so by the time in it.
+func markKey(id freshet.PostID) []byte {
+	return binary.BigEndian.AppendUint64([]byte{markRow}, uint64(id))
 }
 
 // lastNumber is the number in the last 8 bytes of a key.

@@ -6,6 +6,8 @@
 //	'p' post:u8                    the post and the offsets of its columns (record.go)
 //	'a' author:u8 ^post:u8         nothing; there while the post is created and not deleted; newest first
 //	'f' followee:u8 follower:u8    version, follows; kept after an unfollow, for its version
+//	'm' post:u8                    a one; there while the post is saved and not known to be published
+//	's'                            which slots may have such posts (marks.go)
 //	'o' partition:u4               offset and time up to which the archive group has stored a partition of posts
 //
 // Every value but the empty ones begins with a byte that tells its version. Rows that belong together are written in
@@ -52,7 +54,7 @@ type Store struct {
 	mu sync.Mutex
 }
 
-var _ posts.Store = (*Store)(nil)
+var _ posts.Database = (*Store)(nil)
 
 // cacheBytes holds the blocks read lately: enough for the rows of some 100,000 posts, small beside what a broker in the
 // same process takes.

@@ -32,11 +32,11 @@ func open(t testing.TB, dir string, o Options) *Store {
 }
 
 func TestStore(t *testing.T) {
-	poststest.Run(t, func(t *testing.T) posts.Store { return open(t, t.TempDir(), Options{}) })
+	poststest.Run(t, func(t *testing.T) posts.Database { return open(t, t.TempDir(), Options{}) })
 }
 
 func TestStoreWithSync(t *testing.T) {
-	poststest.Run(t, func(t *testing.T) posts.Store { return open(t, "posts", Options{Sync: true, FS: vfs.NewMem()}) })
+	poststest.Run(t, func(t *testing.T) posts.Database { return open(t, "posts", Options{Sync: true, FS: vfs.NewMem()}) })
 }
 
 func created(id freshet.PostID, offset int64) posts.Event {

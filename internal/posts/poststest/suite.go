@@ -1,6 +1,6 @@
-// Package poststest is the suite that every posts.Store passes. An implementation runs it with
+// Package poststest is the suite that every posts.Database passes. An implementation runs it with
 //
-//	poststest.Run(t, func(t *testing.T) posts.Store { … })
+//	poststest.Run(t, func(t *testing.T) posts.Database { … })
 package poststest
 
 import (
@@ -19,7 +19,7 @@ import (
 )
 
 // Run runs the suite. open returns an empty store; the suite closes it.
-func Run(t *testing.T, open func(t *testing.T) posts.Store) {
+func Run(t *testing.T, open func(t *testing.T) posts.Database) {
 	tests := []struct {
 		name string
 		run  func(t *testing.T, s posts.Store)
@@ -49,16 +49,21 @@ func Run(t *testing.T, open func(t *testing.T) posts.Store) {
 		{"any order and repetition of a history gives the same followers", historyOfFollowers},
 	}
 	for _, test := range tests {
-		t.Run(test.name, func(t *testing.T) {
-			s := open(t)
-			defer func() {
-				if err := s.Close(); err != nil {
-					t.Errorf("close: %v", err)
-				}
-			}()
-			test.run(t, s)
-		})
+		t.Run(test.name, func(t *testing.T) { with(t, open, func(s posts.Database) { test.run(t, s) }) })
 	}
+	for _, test := range marksTests {
+		t.Run(test.name, func(t *testing.T) { with(t, open, func(s posts.Database) { test.run(t, s) }) })
+	}
+}
+
+func with(t *testing.T, open func(t *testing.T) posts.Database, run func(s posts.Database)) {
+	s := open(t)
+	defer func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}()
+	run(s)
 }
 
 // at is a time of whole milliseconds, which is what stores keep.
