@@ -24,9 +24,9 @@ const exitLive = 4
 // listingCodes and movingCodes end the help of commands.
 const (
 	listingCodes = "Exit codes: 0 done, 1 failed, 2 wrong usage."
-	movingCodes  = `Exit codes: 0 done, or nothing to do; 1 failed, or the plan is refused; 2 wrong usage; 3 there is something to do, and
---execute was not given; 4 nothing was done because the group has members that could not be asked, or is no longer as it
-was when the plan was made.`
+	movingCodes  = `Exit codes: 0 done, or nothing to do; 1 failed, or the plan is refused; 2 wrong usage; 3 there is
+something to do, and --execute was not given; 4 nothing was done because the group has members that could not be asked,
+or is no longer as it was when the plan was made.`
 )
 
 func offsetsCommand() *cobra.Command {
@@ -207,9 +207,9 @@ func offsetsDescribeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "describe [GROUP]",
 		Short: "Where a group stands in each partition, how far behind in time, and who its members are",
-		Long: `Describes a group, or all: for each partition the committed offset, the range of what is kept, the lag, the time of
-the record at the committed offset, which is the next to be processed, and the member that reads the partition. Members
-without a partition are listed as well. The lag of what is replayed is in a column of its own.
+		Long: `Describes a group, or all: for each partition the committed offset, the range of what is kept, the lag, the
+time of the record at the committed offset, which is the next to be processed, and the member that reads the partition.
+Members without a partition are listed as well. The lag of what is replayed is in a column of its own.
 
 ` + listingCodes,
 		Example: "  freshet offsets describe fanout",

@@ -308,8 +308,8 @@ func offsetsImportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Plans to move groups to the offsets of a file, and does it with --execute",
-		Long: `Plans to move groups to the offsets of a file that offsets export, a reset before it moved something, or Kafka's own
-tool has written. It is offsets reset --from-file: what is refused there is refused here.
+		Long: `Plans to move groups to the offsets of a file that offsets export, a reset before it moved something, or Kafka's
+own tool has written. It is offsets reset --from-file: what is refused there is refused here.
 
 ` + movingCodes,
 		Example: "  freshet offsets import fanout.csv --group fanout",

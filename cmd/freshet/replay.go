@@ -24,8 +24,9 @@ import (
 	"freshet/internal/replay"
 )
 
-const replayCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage, or nothing to replay; 3 --plan: there is something to do; 4 the group is
-busy with another replay, or a part of the range is gone; 5 paused, cancelled or taken over before its end.`
+const replayCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage, or nothing to replay; 3 --plan: there is something to
+do; 4 the group is busy with another replay, or a part of the range is gone; 5 paused, cancelled or taken over before its
+end.`
 
 // exitStopped: a replay that was paused, cancelled or taken over.
 const exitStopped = 5

@@ -198,7 +198,7 @@ func TestImportAndReset(t *testing.T) {
 		groups[0].Topics[0].Partitions[0].Member != groups[0].Members[0].ID {
 		t.Errorf("describe as json: %s, %v", r.stdout, err)
 	}
-	tool("", "offsets describe folowing").expect(t, exitUsage, "", "did you mean following?")
+	tool("", "offsets describe followng").expect(t, exitUsage, "", "did you mean following?")
 
 	settled(t, kafka)
 	const reset = "offsets reset --group following --topic follows "

@@ -21,8 +21,8 @@ func topologyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topology [GROUP]",
 		Short: "Which group reads and writes which topics, and what a reset means for each",
-		Long: `Shows the groups with their inputs, loops, tables and outputs, as the processors declare them, and what it means to
-move a group back: which topics are read again, and which are left alone. It asks no server.
+		Long: `Shows the groups with their inputs, loops, tables and outputs, as the processors declare them, and what it means
+to move a group back: which topics are read again, and which are left alone. It asks no server.
 
 ` + listingCodes,
 		Example: "  freshet topology -o dot | dot -Tsvg > freshet.svg",

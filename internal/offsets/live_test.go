@@ -221,7 +221,10 @@ func (d *deployment) refuseLive(t *testing.T, p Plan) {
 		{"no listener", "http://127.0.0.1:1", "does not answer"},
 		{"another process", answers(admin.Handler(admin.Config{}).ServeHTTP), "does not run in the process"},
 		{"no listener of freshet", answers(http.NotFound), "404"},
-		{"some partitions", answers(claims(admin.Claim{Topic: p.Moves[0].Topic, Partition: 1 - moved})), "do not own partitions"},
+		{
+			"some partitions", answers(claims(admin.Claim{Topic: p.Moves[0].Topic, Partition: 1 - moved})),
+			"do not own partitions",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := d.Execute(t.Context(), p, at(tt.url))

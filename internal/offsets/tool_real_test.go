@@ -186,7 +186,8 @@ func TestBesideKafkasOwnTool(t *testing.T) {
 		{tool: "--to-earliest --topic test.posts", to: Target{kind: toEarliest}, topics: []string{"posts"}},
 		{tool: "--to-earliest --topic test.posts:0,2", to: Target{kind: toEarliest}, topics: []string{"posts:0,2"}},
 		{
-			tool: "--to-latest --topic test.posts", to: Target{kind: toLatest}, topics: []string{"posts"}, allow: Allow{Skip: true},
+			tool: "--to-latest --topic test.posts", to: Target{kind: toLatest}, topics: []string{"posts"},
+			allow: Allow{Skip: true},
 		},
 		{
 			tool: "--to-latest --topic test.posts", to: Target{kind: toLatest}, topics: []string{"posts"},

@@ -436,7 +436,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := begin(t, r, everything(t), Options{})
 	var once sync.Once
-	s, err := r.Run(ctx, s, Options{Progress: func(s State, speed Speed) {
+	s, err := r.Run(ctx, s, Options{Progress: func(_ State, speed Speed) {
 		if speed.Behind == 30 {
 			once.Do(cancel)
 		}
