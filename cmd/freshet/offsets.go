@@ -178,8 +178,8 @@ func offsetsListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [GROUP]",
 		Short: "Each group in a line: state, members, lag",
-		Long: `Lists the groups. Lag is how many of the records that are kept a group has not processed; those that an operator
-has put in to be processed again (freshet replay) are counted apart.
+		Long: `Lists the groups. Lag is how many of the records that are kept a group has not processed; those that an
+operator has put in to be processed again (freshet replay) are counted apart.
 
 ` + listingCodes,
 		Example: "  freshet offsets list",
@@ -236,9 +236,9 @@ func offsetsExportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [GROUP]",
 		Short: "Where groups stand, as a file that can be imported",
-		Long: `Writes a line for each partition: topic,partition,offset for one group, and group,topic,partition,offset for all.
-Kafka's own tool reads both by --from-file. Where a group has committed nothing the line has the first offset that is
-kept, for there it would begin; that is said on stderr.
+		Long: `Writes a line for each partition: topic,partition,offset for one group, and group,topic,partition,offset for
+all. Kafka's own tool reads both by --from-file. Where a group has committed nothing the line has the first offset
+that is kept, for there it would begin; that is said on stderr.
 
 ` + listingCodes,
 		Example: "  freshet offsets export fanout > fanout.csv",

@@ -210,7 +210,8 @@ func TestImportAndReset(t *testing.T) {
 	undo := filepath.Join(t.TempDir(), "undo.csv")
 	tool("", reset+"--to earliest --execute --admin "+a.AdminURL()+" --undo "+undo).expect(t, 0, "total",
 		"done: the running group")
-	if text, err := os.ReadFile(undo); err != nil || !strings.Contains(string(text), "freshet.following,freshet.follows,") {
+	if text, err := os.ReadFile(undo); err != nil ||
+		!strings.Contains(string(text), "freshet.following,freshet.follows,") {
 		t.Errorf("the way back: %q, %v", text, err)
 	}
 	settled(t, kafka)

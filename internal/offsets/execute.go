@@ -180,6 +180,6 @@ func (c *Cluster) verify(ctx context.Context, p Plan, done string, right func(St
 		return nil
 	}
 	m := p.Moves[i]
-	return fmt.Errorf("group %s was moved to offset %d in %s/%d, and is at %d now: has it been started or moved meanwhile? "+
-		"Plan again", p.Group, m.New, m.Topic, m.Partition, now[m.Topic][m.Partition].Committed)
+	return fmt.Errorf("group %s was moved to offset %d in %s/%d, and is at %d now: has it been started or moved "+
+		"meanwhile? Plan again", p.Group, m.New, m.Topic, m.Partition, now[m.Topic][m.Partition].Committed)
 }

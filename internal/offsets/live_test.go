@@ -189,7 +189,8 @@ func TestReset(t *testing.T) {
 
 	stop()
 	t.Run("stopped", func(t *testing.T) {
-		if _, err := d.Execute(t.Context(), d.plan("following", "follows", "earliest"), at("http://127.0.0.1:1")); err != nil {
+		p := d.plan("following", "follows", "earliest")
+		if _, err := d.Execute(t.Context(), p, at("http://127.0.0.1:1")); err != nil {
 			t.Fatal(err)
 		}
 		d.await("following", "follows", 0, 3)

@@ -282,7 +282,8 @@ func TestRows(t *testing.T) {
 		"archive,posts,0,7":                 "it is of group archive",
 		"TOPIC,PARTITION,OFFSET\nposts,0,7": "line 1",
 	} {
-		if got, err := ReadRows(strings.NewReader(text), names, "fanout"); err == nil || !strings.Contains(err.Error(), says) {
+		got, err := ReadRows(strings.NewReader(text), names, "fanout")
+		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %v, %v, want an error that says %q", text, got, err, says)
 		}
 	}

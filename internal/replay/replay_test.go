@@ -480,7 +480,9 @@ func TestFromTheStore(t *testing.T) {
 	}
 	r := c.machine()
 	author := freshet.Number(7)
-	spec := Spec{From: At(noon.Add(-1000 * time.Second)), To: At(noon.Add(-100 * time.Second)), Author: &author, Store: true}
+	spec := Spec{
+		From: At(noon.Add(-1000 * time.Second)), To: At(noon.Add(-100 * time.Second)), Author: &author, Store: true,
+	}
 	s, err := r.Run(t.Context(), begin(t, r, spec, Options{}), Options{Store: store})
 	if err != nil || s.Copied != 900 || s.Status != Done {
 		t.Fatalf("%+v, %v; want 900 posts", s, err)
