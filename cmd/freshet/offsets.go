@@ -24,9 +24,9 @@ const exitLive = 4
 // listingCodes and movingCodes end the help of commands.
 const (
 	listingCodes = "Exit codes: 0 done, 1 failed, 2 wrong usage."
-	movingCodes  = `Exit codes: 0 done, or nothing to do; 1 failed, or the plan is refused; 2 wrong usage; 3 there is something to do, and
---execute was not given; 4 nothing was done because the group has members that could not be asked, or is no longer as it
-was when the plan was made.`
+	movingCodes  = `Exit codes: 0 done, or nothing to do; 1 failed, or the plan is refused; 2 wrong usage; 3 there is
+something to do, and --execute was not given; 4 nothing was done because the group has members that could not be asked,
+or is no longer as it was when the plan was made.`
 )
 
 func offsetsCommand() *cobra.Command {
@@ -178,8 +178,8 @@ func offsetsListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "list [GROUP]",
 		Short: "Each group in a line: state, members, lag",
-		Long: `Lists the groups. Lag is how many of the records that are kept a group has not processed; those that an operator
-has put in to be processed again (freshet replay) are counted apart.
+		Long: `Lists the groups. Lag is how many of the records that are kept a group has not processed; those that an
+operator has put in to be processed again (freshet replay) are counted apart.
 
 ` + listingCodes,
 		Example: "  freshet offsets list",
@@ -207,9 +207,9 @@ func offsetsDescribeCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "describe [GROUP]",
 		Short: "Where a group stands in each partition, how far behind in time, and who its members are",
-		Long: `Describes a group, or all: for each partition the committed offset, the range of what is kept, the lag, the time of
-the record at the committed offset, which is the next to be processed, and the member that reads the partition. Members
-without a partition are listed as well. The lag of what is replayed is in a column of its own.
+		Long: `Describes a group, or all: for each partition the committed offset, the range of what is kept, the lag, the
+time of the record at the committed offset, which is the next to be processed, and the member that reads the partition.
+Members without a partition are listed as well. The lag of what is replayed is in a column of its own.
 
 ` + listingCodes,
 		Example: "  freshet offsets describe fanout",
@@ -236,9 +236,9 @@ func offsetsExportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [GROUP]",
 		Short: "Where groups stand, as a file that can be imported",
-		Long: `Writes a line for each partition: topic,partition,offset for one group, and group,topic,partition,offset for all.
-Kafka's own tool reads both by --from-file. Where a group has committed nothing the line has the first offset that is
-kept, for there it would begin; that is said on stderr.
+		Long: `Writes a line for each partition: topic,partition,offset for one group, and group,topic,partition,offset for
+all. Kafka's own tool reads both by --from-file. Where a group has committed nothing the line has the first offset
+that is kept, for there it would begin; that is said on stderr.
 
 ` + listingCodes,
 		Example: "  freshet offsets export fanout > fanout.csv",

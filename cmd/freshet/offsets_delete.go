@@ -15,10 +15,10 @@ func offsetsDeleteCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "delete",
 		Short: "Plans to forget where a group stands, and does it with --execute",
-		Long: `Plans to remove a group, or, with --topic, only what it has committed in some of its topics. The group may be one
-that freshet does not know, left behind under the prefix. A group of freshet that is started afterwards begins with the
-first record that is kept, in its loop, too. Only a group without members can be deleted. Before anything is, a file is
-written with where it stood.
+		Long: `Plans to remove a group, or, with --topic, only what it has committed in some of its topics. The group may be
+one that freshet does not know, left behind under the prefix. A group of freshet that is started afterwards begins
+with the first record that is kept, in its loop, too. Only a group without members can be deleted. Before anything is,
+a file is written with where it stood.
 
 ` + movingCodes,
 		Example: "  freshet offsets delete --group fanout --topic replays --execute",

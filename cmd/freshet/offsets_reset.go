@@ -100,11 +100,13 @@ are moved as well. Tables are not rewound: rows stay, and what is read again is 
 
 What cannot be done as asked is refused as a whole, and nothing is moved: an offset outside of what is kept; a time of
 which retention has removed a part, unless --allow-truncated, and the plan says how much; records that would never be
-processed, unless --allow-skip. A plan is also refused when the group has got or lost a member since, or stands elsewhere.
+processed, unless --allow-skip. A plan is also refused when the group has got or lost a member since, or stands
+elsewhere.
 
 A group that does not run is committed for, and that is read back. One that runs is told to seek, through the operators'
 listeners of its processes (--admin): its session ends, the next one commits the new offsets before it processes
-anything, and it goes on from there. Nothing is stopped. Before anything is moved, a file is written with where it stood.
+anything, and it goes on from there. Nothing is stopped. Before anything is moved, a file is written with where it
+stood.
 
 ` + movingCodes,
 		Example: `  freshet offsets reset --group fanout --topic posts --to 2026-03-01T12:00:00Z
@@ -132,7 +134,8 @@ anything, and it goes on from there. Nothing is stopped. Before anything is move
 	flags.String("by-duration", "", "so long ago: 2h30m, or PT2H30M")
 	flags.Int64("to-offset", 0, "an offset")
 	flags.Int64("shift-by", 0, "so many records further, in each partition; back if negative")
-	flags.String("from-file", "", "the offsets of a file, with lines topic,partition,offset or group,topic,partition,offset")
+	flags.String("from-file", "",
+		"the offsets of a file, with lines topic,partition,offset or group,topic,partition,offset")
 	flags.StringVar(&r.plan, "plan", "", "the plan of a file that -o json has written")
 	return cmd
 }
@@ -308,8 +311,8 @@ func offsetsImportCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "import FILE",
 		Short: "Plans to move groups to the offsets of a file, and does it with --execute",
-		Long: `Plans to move groups to the offsets of a file that offsets export, a reset before it moved something, or Kafka's own
-tool has written. It is offsets reset --from-file: what is refused there is refused here.
+		Long: `Plans to move groups to the offsets of a file that offsets export, a reset before it moved something, or
+Kafka's own tool has written. It is offsets reset --from-file: what is refused there is refused here.
 
 ` + movingCodes,
 		Example: "  freshet offsets import fanout.csv --group fanout",

@@ -24,8 +24,9 @@ import (
 	"freshet/internal/replay"
 )
 
-const replayCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage, or nothing to replay; 3 --plan: there is something to do; 4 the group is
-busy with another replay, or a part of the range is gone; 5 paused, cancelled or taken over before its end.`
+const replayCodes = `Exit codes: 0 done; 1 failed; 2 wrong usage, or nothing to replay; 3 --plan: there is something to
+do; 4 the group is busy with another replay, or a part of the range is gone; 5 paused, cancelled or taken over
+before its end.`
 
 // exitStopped: a replay that was paused, cancelled or taken over.
 const exitStopped = 5
@@ -48,17 +49,17 @@ func replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "replay GROUP",
 		Short: "Has a group process a range of posts again, while everything goes on",
-		Long: `Copies the records of posts in a range into the topic replays, which the group reads with the same code as posts.
-Nothing is stopped, and the group's place in posts stays what it is. fanout is the group that reads replays: it delivers
-the posts again, to those who follow now; doubles do no harm, and counts stay what they are.
+		Long: `Copies the records of posts in a range into the topic replays, which the group reads with the same code as
+posts. Nothing is stopped, and the group's place in posts stays what it is. fanout is the group that reads replays: it
+delivers the posts again, to those who follow now; doubles do no harm, and counts stay what they are.
 
 The range is from --from on and before --to (now): each a time with its zone, how long ago (2h), post:ID, or an offset.
 It can be narrowed to partitions and to one author. --rate bounds the posts a second, so that live posts are not held
 up; without it the replay goes as fast as the group takes it. What retention has removed of the range is named, and
 nothing is done unless --allow-truncated; --from-store reads the posts, as they are now, from the post store.
 
-A group has one replay at a time. How far it is lies in Kafka, so that any machine can tell, pause, cancel and resume it,
-also after a crash. Ctrl-C pauses it.
+A group has one replay at a time. How far it is lies in Kafka, so that any machine can tell, pause, cancel and
+resume it, also after a crash. Ctrl-C pauses it.
 
 ` + replayCodes,
 		Example: `  freshet replay fanout --from 2026-03-01T10:00:00Z --to 2026-03-01T12:00:00Z --rate 500

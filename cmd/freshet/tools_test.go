@@ -198,7 +198,7 @@ func TestImportAndReset(t *testing.T) {
 		groups[0].Topics[0].Partitions[0].Member != groups[0].Members[0].ID {
 		t.Errorf("describe as json: %s, %v", r.stdout, err)
 	}
-	tool("", "offsets describe folowing").expect(t, exitUsage, "", "did you mean following?")
+	tool("", "offsets describe followng").expect(t, exitUsage, "", "did you mean following?")
 
 	settled(t, kafka)
 	const reset = "offsets reset --group following --topic follows "
@@ -210,7 +210,8 @@ func TestImportAndReset(t *testing.T) {
 	undo := filepath.Join(t.TempDir(), "undo.csv")
 	tool("", reset+"--to earliest --execute --admin "+a.AdminURL()+" --undo "+undo).expect(t, 0, "total",
 		"done: the running group")
-	if text, err := os.ReadFile(undo); err != nil || !strings.Contains(string(text), "freshet.following,freshet.follows,") {
+	if text, err := os.ReadFile(undo); err != nil ||
+		!strings.Contains(string(text), "freshet.following,freshet.follows,") {
 		t.Errorf("the way back: %q, %v", text, err)
 	}
 	settled(t, kafka)

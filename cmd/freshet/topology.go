@@ -21,8 +21,8 @@ func topologyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topology [GROUP]",
 		Short: "Which group reads and writes which topics, and what a reset means for each",
-		Long: `Shows the groups with their inputs, loops, tables and outputs, as the processors declare them, and what it means to
-move a group back: which topics are read again, and which are left alone. It asks no server.
+		Long: `Shows the groups with their inputs, loops, tables and outputs, as the processors declare them, and what it
+means to move a group back: which topics are read again, and which are left alone. It asks no server.
 
 ` + listingCodes,
 		Example: "  freshet topology -o dot | dot -Tsvg > freshet.svg",
@@ -60,8 +60,8 @@ func topicsCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "topics",
 		Short: "The topics in Kafka: what is in them, how long it is kept, who writes and who reads",
-		Long: `Lists the deployment's topics as they are in Kafka. A start of freshet makes those that are missing, and refuses
-those that are not as they have to be.
+		Long: `Lists the deployment's topics as they are in Kafka. A start of freshet makes those that are missing, and
+refuses those that are not as they have to be.
 
 Exit codes: 0 done, 1 failed, or a topic is missing, 2 wrong usage.`,
 		Example: "  freshet topics",

@@ -61,7 +61,8 @@ func (b *bench) replay(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	b.result("replay, unbounded", again, "deliveries/s", fmt.Sprintf("%.0f%% of the drain, copying included", 100*again/rate))
+	b.result("replay, unbounded", again, "deliveries/s",
+		fmt.Sprintf("%.0f%% of the drain, copying included", 100*again/rate))
 	return b.replayBeside(ctx, m, p, live, spec)
 }
 

@@ -108,7 +108,9 @@ func (c *Cluster) find(ctx context.Context, name string) ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("list the groups: %w", err)
 	}
-	there := slices.DeleteFunc(listed.Groups(), func(group string) bool { return !strings.HasPrefix(group, c.names.Prefix) })
+	there := slices.DeleteFunc(listed.Groups(), func(group string) bool {
+		return !strings.HasPrefix(group, c.names.Prefix)
+	})
 	slices.Sort(there)
 	switch {
 	case name == "":

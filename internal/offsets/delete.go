@@ -59,8 +59,9 @@ func (s Scope) holds(topic string, partition int32) bool {
 	})
 }
 
-// ExecuteDelete carries a deletion out, after undo was given what is forgotten, and reads back that it is. The error is a
-// *LiveError for a group with members and a *ChangedError for one that stands elsewhere by now; nothing was deleted then.
+// ExecuteDelete carries a deletion out, after undo was given what is forgotten, and reads back that it is. The error is
+// a *LiveError for a group with members and a *ChangedError for one that stands elsewhere by now; nothing was deleted
+// then.
 func (c *Cluster) ExecuteDelete(ctx context.Context, d Deletion, undo func(before []Row) error) error {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()

@@ -49,8 +49,8 @@ type Execution struct {
 // same members, the offsets still have to be in their partitions' range, and a stopped group has to stand where it
 // stood; else the error is a *ChangedError. A group without members is committed for, and that is read back. One that
 // runs is told to seek, through its processes, which commit and read back before they go on; the error is a *LiveError
-// when the group has members elsewhere. In both cases nothing has been moved. What has been when a later step fails, the
-// error says.
+// when the group has members elsewhere. In both cases nothing has been moved. What has been when a later step fails,
+// the error says.
 func (c *Cluster) Execute(ctx context.Context, p Plan, e Execution) (how string, err error) {
 	if len(p.Refused) > 0 {
 		return "", fmt.Errorf("the plan is refused: %s", strings.Join(p.Refused, "; "))
@@ -180,6 +180,6 @@ func (c *Cluster) verify(ctx context.Context, p Plan, done string, right func(St
 		return nil
 	}
 	m := p.Moves[i]
-	return fmt.Errorf("group %s was moved to offset %d in %s/%d, and is at %d now: has it been started or moved meanwhile? "+
-		"Plan again", p.Group, m.New, m.Topic, m.Partition, now[m.Topic][m.Partition].Committed)
+	return fmt.Errorf("group %s was moved to offset %d in %s/%d, and is at %d now: has it been started or moved "+
+		"meanwhile? Plan again", p.Group, m.New, m.Topic, m.Partition, now[m.Topic][m.Partition].Committed)
 }

@@ -78,8 +78,8 @@ func awaitClaims(ctx context.Context, p Plan, urls []string) ([]owner, error) {
 	}
 }
 
-// seek asks the processes, one after another, to move the group, and returns when the offsets are committed. What one is
-// asked is done wholly or not at all.
+// seek asks the processes, one after another, to move the group, and returns when the offsets are committed. What one
+// is asked is done wholly or not at all.
 func seek(ctx context.Context, p Plan, owners []owner) error {
 	for i, o := range owners {
 		data, err := json.Marshal(admin.Seek{Positions: o.positions})

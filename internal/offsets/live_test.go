@@ -189,7 +189,8 @@ func TestReset(t *testing.T) {
 
 	stop()
 	t.Run("stopped", func(t *testing.T) {
-		if _, err := d.Execute(t.Context(), d.plan("following", "follows", "earliest"), at("http://127.0.0.1:1")); err != nil {
+		p := d.plan("following", "follows", "earliest")
+		if _, err := d.Execute(t.Context(), p, at("http://127.0.0.1:1")); err != nil {
 			t.Fatal(err)
 		}
 		d.await("following", "follows", 0, 3)
@@ -221,7 +222,10 @@ func (d *deployment) refuseLive(t *testing.T, p Plan) {
 		{"no listener", "http://127.0.0.1:1", "does not answer"},
 		{"another process", answers(admin.Handler(admin.Config{}).ServeHTTP), "does not run in the process"},
 		{"no listener of freshet", answers(http.NotFound), "404"},
-		{"some partitions", answers(claims(admin.Claim{Topic: p.Moves[0].Topic, Partition: 1 - moved})), "do not own partitions"},
+		{
+			"some partitions", answers(claims(admin.Claim{Topic: p.Moves[0].Topic, Partition: 1 - moved})),
+			"do not own partitions",
+		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			_, err := d.Execute(t.Context(), p, at(tt.url))

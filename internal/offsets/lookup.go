@@ -10,8 +10,8 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 )
 
-// Plan looks up where the group stands and plans a reset. A topic or partition that does not exist is an error that wraps
-// ErrUnknown.
+// Plan looks up where the group stands and plans a reset. A topic or partition that does not exist is an error that
+// wraps ErrUnknown.
 func (c *Cluster) Plan(ctx context.Context, scope Scope, to Target, allow Allow) (Plan, error) {
 	ctx, cancel := context.WithTimeout(ctx, workTimeout)
 	defer cancel()

@@ -174,12 +174,15 @@ func TestDescribe(t *testing.T) {
 	_, stop := d.run()
 	defer stop()
 	// A member of its own for a topic with a partition less than there are members.
-	spare, err := kgo.NewClient(kgo.SeedBrokers(d.brokers...), kgo.ConsumerGroup("test.other"), kgo.ConsumeTopics("test.nodes"))
+	other := []kgo.Opt{
+		kgo.SeedBrokers(d.brokers...), kgo.ConsumerGroup("test.other"), kgo.ConsumeTopics("test.nodes"),
+	}
+	spare, err := kgo.NewClient(other...)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer spare.Close()
-	second, err := kgo.NewClient(kgo.SeedBrokers(d.brokers...), kgo.ConsumerGroup("test.other"), kgo.ConsumeTopics("test.nodes"))
+	second, err := kgo.NewClient(other...)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,8 +6,8 @@ import (
 	"freshet"
 )
 
-// meant suggests the name that was probably meant, with the words around it; nothing if none is near. Names are compared
-// without the deployment's prefix.
+// meant suggests the name that was probably meant, with the words around it; nothing if none is near. Names are
+// compared without the deployment's prefix.
 func meant(names freshet.Names, given string, known []string) string {
 	given = strings.TrimPrefix(given, names.Prefix)
 	best, least := "", len(given)/3+2

@@ -123,7 +123,8 @@ func TestPlan(t *testing.T) {
 		{
 			name: "a time before everything that was ever written", to: "2026-03-01T12:00:00Z",
 			from: Snapshot{
-				Standings: []Standing{at(0, 0, 10, 10)}, AtTime: map[int32]Found{0: {0, noon.Add(time.Minute)}}, Newest: noon.Add(time.Second),
+				Standings: []Standing{at(0, 0, 10, 10)},
+				AtTime:    map[int32]Found{0: {0, noon.Add(time.Minute)}}, Newest: noon.Add(time.Second),
 			},
 			news: []int64{0}, diffs: []int64{-10}, records: 10, changes: 1,
 		},
@@ -156,7 +157,8 @@ func TestPlan(t *testing.T) {
 		{
 			name: "a time that the group has not come to", to: "2026-03-01T12:00:00Z",
 			from: Snapshot{
-				Standings: []Standing{at(0, 0, 2, 10)}, AtTime: map[int32]Found{0: {4, noon.Add(time.Minute)}}, Newest: noon.Add(time.Second),
+				Standings: []Standing{at(0, 0, 2, 10)},
+				AtTime:    map[int32]Found{0: {4, noon.Add(time.Minute)}}, Newest: noon.Add(time.Second),
 			},
 			news: []int64{4}, diffs: []int64{2}, changes: 1, refused: "passed over in test.posts/0 (2 records)",
 		},
@@ -280,7 +282,8 @@ func TestRows(t *testing.T) {
 		"archive,posts,0,7":                 "it is of group archive",
 		"TOPIC,PARTITION,OFFSET\nposts,0,7": "line 1",
 	} {
-		if got, err := ReadRows(strings.NewReader(text), names, "fanout"); err == nil || !strings.Contains(err.Error(), says) {
+		got, err := ReadRows(strings.NewReader(text), names, "fanout")
+		if err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%q: got %v, %v, want an error that says %q", text, got, err, says)
 		}
 	}
@@ -318,7 +321,9 @@ func TestNoGroupGoesForward(t *testing.T) {
 }
 
 func TestParseTarget(t *testing.T) {
-	for _, s := range []string{"earliest", "latest", "current", "0", "42", "2026-03-01T12:00:00Z", "2026-03-01T12:00:00.5+01:00"} {
+	for _, s := range []string{
+		"earliest", "latest", "current", "0", "42", "2026-03-01T12:00:00Z", "2026-03-01T12:00:00.5+01:00",
+	} {
 		to, err := ParseTarget(s)
 		if err != nil || to.String() != s {
 			t.Errorf("%s: got %s, %v", s, to, err)

@@ -115,7 +115,8 @@ func PrintSummaries(w io.Writer, groups []Summary) error {
 // PrintGroups writes a table of all partitions, and one of all members.
 func PrintGroups(w io.Writer, groups []Group) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "GROUP\tSTATE\tTOPIC\tPARTITION\tCOMMITTED\tSTART\tEND\tLAG\tREPLAY LAG\tNEXT RECORD OF\tMEMBER\tHOST")
+	fmt.Fprintln(tw, "GROUP\tSTATE\tTOPIC\tPARTITION\tCOMMITTED\tSTART\tEND\tLAG\tREPLAY LAG\tNEXT RECORD OF\t"+
+		"MEMBER\tHOST")
 	for _, g := range groups {
 		for _, t := range g.Topics {
 			for _, s := range t.Partitions {

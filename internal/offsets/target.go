@@ -51,16 +51,16 @@ func ParseTarget(s string) (Target, error) {
 	}
 	t, err := ParseTime(s)
 	if err != nil {
-		return Target{}, fmt.Errorf("%q: want %s, %s, %s, an offset, or a time with its zone, such as 2026-03-01T12:00:00Z or "+
-			"2026-03-01T13:00:00+01:00", s, earliest, latest, current)
+		return Target{}, fmt.Errorf("%q: want %s, %s, %s, an offset, or a time with its zone, such as 2026-03-01T12:00:00Z "+
+			"or 2026-03-01T13:00:00+01:00", s, earliest, latest, current)
 	}
 	return Target{kind: toTime, time: t}, nil
 }
 
 var errZone = errors.New("the time has no zone: end it with Z for UTC, or with one such as +01:00")
 
-// ParseTime reads a time of RFC 3339. One without a zone is refused: the operator's, the server's and UTC would be three
-// different times.
+// ParseTime reads a time of RFC 3339. One without a zone is refused: the operator's, the server's and UTC would be
+// three different times.
 func ParseTime(s string) (time.Time, error) {
 	t, err := time.Parse(time.RFC3339, s)
 	if err == nil {

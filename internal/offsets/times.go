@@ -11,8 +11,8 @@ import (
 // timesTimeout bounds reading a record of each partition. What has not come by then has no time in the listing.
 const timesTimeout = 5 * time.Second
 
-// Describe is Groups, with the time of the record that each group processes next in each partition: how far behind it is
-// in time, and not only in records.
+// Describe is Groups, with the time of the record that each group processes next in each partition: how far behind it
+// is in time, and not only in records.
 func (c *Cluster) Describe(ctx context.Context, name string) ([]Group, error) {
 	groups, err := c.Groups(ctx, name)
 	if err != nil {

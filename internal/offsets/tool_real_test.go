@@ -186,7 +186,8 @@ func TestBesideKafkasOwnTool(t *testing.T) {
 		{tool: "--to-earliest --topic test.posts", to: Target{kind: toEarliest}, topics: []string{"posts"}},
 		{tool: "--to-earliest --topic test.posts:0,2", to: Target{kind: toEarliest}, topics: []string{"posts:0,2"}},
 		{
-			tool: "--to-latest --topic test.posts", to: Target{kind: toLatest}, topics: []string{"posts"}, allow: Allow{Skip: true},
+			tool: "--to-latest --topic test.posts", to: Target{kind: toLatest}, topics: []string{"posts"},
+			allow: Allow{Skip: true},
 		},
 		{
 			tool: "--to-latest --topic test.posts", to: Target{kind: toLatest}, topics: []string{"posts"},
@@ -200,7 +201,10 @@ func TestBesideKafkasOwnTool(t *testing.T) {
 			differs: map[place]int64{"test.followers/0": 0},
 			reason:  "where nothing is committed the group begins at the start, and the tool passes over all of it",
 		},
-		{tool: "--to-offset 12 --topic test.posts:0,1", to: Target{kind: toOffset, offset: 12}, topics: []string{"posts:0,1"}},
+		{
+			tool: "--to-offset 12 --topic test.posts:0,1", to: Target{kind: toOffset, offset: 12},
+			topics: []string{"posts:0,1"},
+		},
 		{
 			tool: "--to-offset 5 --topic test.posts:1", to: Target{kind: toOffset, offset: 5}, topics: []string{"posts:1"},
 			refused: "5 records are gone", reason: "the tool goes to the start, 10, with a warning",
@@ -309,8 +313,8 @@ func (b *beside) results(t *testing.T, noon time.Time) {
 // exports compares the files, and has the tool read ours.
 func (b *beside) exports(t *testing.T) {
 	b.t = t
-	out, err := servers.KafkaTool(t.Context(), consumerGroups, "--bootstrap-server", b.broker, "--reset-offsets", "--group",
-		"test.fanout", "--topic", "test.posts", "--to-current", "--export")
+	out, err := servers.KafkaTool(t.Context(), consumerGroups, "--bootstrap-server", b.broker, "--reset-offsets",
+		"--group", "test.fanout", "--topic", "test.posts", "--to-current", "--export")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -24,7 +24,7 @@ func (r *Replayer) Author(ctx context.Context, id string) (freshet.Number, error
 	if err != nil {
 		return 0, err
 	}
-	partition := freshet.PartitionOf(id, int32(len(ends))) //nolint:gosec // Kafka's own number
+	partition := freshet.PartitionOf(id, int32(len(ends)))
 	end := int64(0)
 	for at, offset := range ends {
 		if at.Partition == partition {

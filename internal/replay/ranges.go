@@ -41,7 +41,7 @@ func (r *Replayer) ranges(ctx context.Context, s Spec) ([]Part, error) {
 	}
 	var parts []Part
 	var gone []string
-	for partition := range int32(len(ends)) { //nolint:gosec // Kafka's own numbers
+	for partition := range int32(len(ends)) {
 		if len(s.Partitions) > 0 && !slices.Contains(s.Partitions, partition) {
 			continue
 		}

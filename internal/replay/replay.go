@@ -81,7 +81,8 @@ func (e *BusyError) Error() string {
 var (
 	// ErrNone is wrapped by the errors for a group without a replay that could be paused, resumed or cancelled.
 	ErrNone = errors.New("there is no such replay")
-	// ErrStopped is wrapped by Run's error when an operator elsewhere has paused or cancelled the replay, or taken it over.
+	// ErrStopped is wrapped by Run's error when an operator elsewhere has paused or cancelled the replay, or taken it
+	// over.
 	ErrStopped = errors.New("stopped from elsewhere")
 )
 

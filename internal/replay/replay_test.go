@@ -436,7 +436,7 @@ func TestInterrupted(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	s := begin(t, r, everything(t), Options{})
 	var once sync.Once
-	s, err := r.Run(ctx, s, Options{Progress: func(s State, speed Speed) {
+	s, err := r.Run(ctx, s, Options{Progress: func(_ State, speed Speed) {
 		if speed.Behind == 30 {
 			once.Do(cancel)
 		}
@@ -480,7 +480,9 @@ func TestFromTheStore(t *testing.T) {
 	}
 	r := c.machine()
 	author := freshet.Number(7)
-	spec := Spec{From: At(noon.Add(-1000 * time.Second)), To: At(noon.Add(-100 * time.Second)), Author: &author, Store: true}
+	spec := Spec{
+		From: At(noon.Add(-1000 * time.Second)), To: At(noon.Add(-100 * time.Second)), Author: &author, Store: true,
+	}
 	s, err := r.Run(t.Context(), begin(t, r, spec, Options{}), Options{Store: store})
 	if err != nil || s.Copied != 900 || s.Status != Done {
 		t.Fatalf("%+v, %v; want 900 posts", s, err)

@@ -28,7 +28,7 @@ func (r *Replayer) authorParts(ctx context.Context, s Spec) ([]Part, int, error)
 	if err != nil {
 		return nil, 0, err
 	}
-	authors, err := r.authors(ctx, s, int32(len(ends))) //nolint:gosec // Kafka's own number
+	authors, err := r.authors(ctx, s, int32(len(ends)))
 	if err != nil {
 		return nil, 0, err
 	}
@@ -37,7 +37,7 @@ func (r *Replayer) authorParts(ctx context.Context, s Spec) ([]Part, int, error)
 	}
 	parts := make([]Part, len(ends))
 	for i := range parts {
-		parts[i].Partition = int32(i) //nolint:gosec // as above
+		parts[i].Partition = int32(i)
 	}
 	return parts, len(authors), nil
 }
@@ -111,7 +111,7 @@ func (u *run) copyStore(ctx context.Context) error {
 	if u.o.Store == nil {
 		return fmt.Errorf("replay %s reads from the post store, and none was given", u.state.ID)
 	}
-	partitions := int32(len(u.state.Parts)) //nolint:gosec // Kafka's own number
+	partitions := int32(len(u.state.Parts))
 	authors, err := u.authors(ctx, u.state.Spec, partitions)
 	if err != nil {
 		return err

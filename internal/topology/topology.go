@@ -1,5 +1,5 @@
-// Package topology tells which group reads and writes which topics, and what it means to have a group read a topic again.
-// Who reads and writes what comes from the declarations that the processors themselves run by.
+// Package topology tells which group reads and writes which topics, and what it means to have a group read a topic
+// again. Who reads and writes what comes from the declarations that the processors themselves run by.
 package topology
 
 import (

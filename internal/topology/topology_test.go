@@ -201,8 +201,8 @@ func (w *world) publish() {
 	}
 }
 
-// TestWhatIsDeclaredIsWhatHappens runs each role alone on a log with events for it, until it has written everything that
-// the topology says, and compares: what it reads, and that it writes nothing else.
+// TestWhatIsDeclaredIsWhatHappens runs each role alone on a log with events for it, until it has written everything
+// that the topology says, and compares: what it reads, and that it writes nothing else.
 func TestWhatIsDeclaredIsWhatHappens(t *testing.T) {
 	w := open(t)
 	w.publish()

@@ -23,8 +23,8 @@ import (
 // HeaderOffset is the header of a record in replays that gives its offset in posts, decimal.
 const HeaderOffset = "freshet-offset"
 
-// HeaderReplay is the header of a record in replays that names the replay that has put it there. Whatever a consumer does
-// with such a record it does for the second time: one with effects on people leaves it out.
+// HeaderReplay is the header of a record in replays that names the replay that has put it there. Whatever a consumer
+// does with such a record it does for the second time: one with effects on people leaves it out.
 const HeaderReplay = "freshet-replay"
 
 // Config is what a Fanout needs.
