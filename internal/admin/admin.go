@@ -197,6 +197,8 @@ type lagCollector struct{ groups map[string]*kafka.Group }
 var (
 	lagDesc = prometheus.NewDesc("freshet_group_lag_messages",
 		"Messages of the partition that the group has not processed.", []string{"group", "topic", "partition"}, nil)
+	removedDesc = prometheus.NewDesc("freshet_group_removed_messages_total",
+		"Messages that were removed from the log before the group had processed them.", []string{"group", "topic"}, nil)
 	inFlightDesc = prometheus.NewDesc("freshet_group_in_flight_messages",
 		"Messages that the group has begun and not finished.", []string{"group", "topic", "partition"}, nil)
 )
@@ -205,11 +207,15 @@ var (
 func (lagCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- lagDesc
 	descs <- inFlightDesc
+	descs <- removedDesc
 }
 
 // Collect implements prometheus.Collector.
 func (l lagCollector) Collect(metrics chan<- prometheus.Metric) {
 	for name, group := range l.groups {
+		for topic, count := range group.Removed() {
+			metrics <- prometheus.MustNewConstMetric(removedDesc, prometheus.CounterValue, float64(count), name, topic)
+		}
 		for at, lag := range group.Lag() {
 			partition := fmt.Sprint(at.Partition)
 			metrics <- prometheus.MustNewConstMetric(lagDesc, prometheus.GaugeValue, float64(lag.Behind),

@@ -25,6 +25,7 @@
 //	backlog_real_test.go      no fan-out for a while; many posts at once
 //	network_real_test.go      networks that are slow, silent or cut; proxy_real_test.go is what does it
 //	secured_real_test.go      TLS and passwords
+//	removed_test.go           records that Kafka removes before they were processed; removed_real_test.go, too
 //	counts_test.go            counts, and where wrong ones come from
 //
 // Variables of the environment: FRESHET_E2E_SEED repeats the operations of a run (their order among clients stays the
