@@ -85,7 +85,7 @@ func (d *deployment) withFanoutStopped(do func()) {
 }
 
 // removable waits until the archive is done with what is about to be removed: nothing else could make good for that.
-// And since trees and counts will lack what they were not told until a sweep comes by, nobody looks at counts from now on.
+// And since trees and counts lack what they were not told until a sweep comes by, nobody looks at counts from now on.
 func (d *deployment) removable() {
 	d.t.Helper()
 	d.uncounted = true
