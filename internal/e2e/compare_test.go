@@ -176,6 +176,11 @@ func (r *run) compare(when string) {
 	following, followed := w.Counts()
 	begun := time.Now()
 	accounts := r.eachAccount(when, func(a *Account, list func(string) []item) {
+		defer func() {
+			if r.t.Failed() {
+				r.t.Logf("%s: what %s reads that it follows, as far as it matters: %v", when, a.ID, names(list("following")))
+			}
+		}()
 		profile := list("posts")
 		same(r, when, a, "posts", ids(profile), w.Profile(a))
 		r.sameTexts(when, a, "posts", profile)

@@ -152,9 +152,9 @@ func (s *Server) layOutBroker(id int, ports []int, more map[string]string) (
 // ErrNoKafka is wrapped by the refusal to add a broker to a server that is not Kafka, or needs TLS.
 var ErrNoKafka = errors.New("cannot add a broker")
 
-// AddBroker starts one more broker in a cluster that runs, and waits until every other knows it. It is no controller, has
-// no partitions until some are given to it, and ends with the Server; a later one in the same Dir does not know it. Its
-// node is the last.
+// AddBroker starts one more broker in a cluster that runs and waits until every other knows it. It is no controller and
+// has no partitions until some are given to it. It ends with the Server; a later one in the same Dir does not know it.
+// Its node is the last.
 func (s *Server) AddBroker(ctx context.Context) error {
 	if s.brokers == nil || s.brokers.options.Secure != nil {
 		return fmt.Errorf("%w: to %s", ErrNoKafka, s.name)
