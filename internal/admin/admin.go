@@ -205,6 +205,8 @@ var (
 	replayLagDesc = prometheus.NewDesc("freshet_group_replay_lag_messages",
 		"Messages that an operator has put in to be processed again, and the group has not.",
 		[]string{"group", "topic", "partition"}, nil)
+	removedDesc = prometheus.NewDesc("freshet_group_removed_messages_total",
+		"Messages that were removed from the log before the group had processed them.", []string{"group", "topic"}, nil)
 	inFlightDesc = prometheus.NewDesc("freshet_group_in_flight_messages",
 		"Messages that the group has begun and not finished.", []string{"group", "topic", "partition"}, nil)
 )
@@ -214,11 +216,15 @@ func (lagCollector) Describe(descs chan<- *prometheus.Desc) {
 	descs <- lagDesc
 	descs <- replayLagDesc
 	descs <- inFlightDesc
+	descs <- removedDesc
 }
 
 // Collect implements prometheus.Collector.
 func (l lagCollector) Collect(metrics chan<- prometheus.Metric) {
 	for name, group := range l.groups {
+		for topic, count := range group.Removed() {
+			metrics <- prometheus.MustNewConstMetric(removedDesc, prometheus.CounterValue, float64(count), name, topic)
+		}
 		for at, lag := range group.Lag() {
 			partition := fmt.Sprint(at.Partition)
 			desc := lagDesc

@@ -71,6 +71,12 @@ func (a *App) table(
 	cfg := kafka.GroupConfig{
 		Name: names.Group(name), Brokers: brokers, Config: a.servers.clients(names.Group(name)), Logger: a.log,
 	}
+	switch name {
+	case freshet.DirectoryGroup:
+		cfg.Truth = []string{names.Topic(freshet.Registrations)}
+	case freshet.FollowingGroup:
+		cfg.Truth = []string{names.Topic(freshet.Follows)}
+	}
 	table := a.servers.tables.Processor(goka.Group(names.Group(name)), a.cfg.Partitions)
 	settings := kafka.ProcessorSettings{
 		Config: a.servers.clients, Storage: table.Builder, Update: table.Update, WrapProducer: table.WrapProducer,
@@ -136,7 +142,7 @@ func (a *App) fanout() error {
 		Tables:   a.servers.tables, Partitions: a.cfg.Partitions,
 		Writer: feeds.WriterConfig{
 			MaxEntries: a.cfg.FlushEntries, MaxBytes: a.cfg.FlushBytes, LogLimit: a.cfg.LogLimit, ColdAfter: a.cfg.ColdAfter,
-			Corrupt: a.foundCorrupt,
+			Corrupt: a.foundCorrupt, Held: a.servers.conn.Held,
 		},
 		Logger: a.log, Health: a.health,
 	})

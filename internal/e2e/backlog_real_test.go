@@ -43,27 +43,19 @@ func TestRealBacklog(t *testing.T) {
 func (d *deployment) withoutFanout(stop time.Duration) {
 	d.t.Helper()
 	begun, posts, refused := time.Now(), d.counted("post"), d.counted("refused post")
-	for _, p := range d.others {
-		if p.cmd.Args[2] == "fanout" {
-			p.stop()
+	d.withFanoutStopped(func() {
+		for time.Since(begun) < stop {
+			d.accepts()
 		}
-	}
-	for time.Since(begun) < stop {
-		d.accepts()
-	}
-	for i, p := range d.others {
-		if p.cmd.Args[2] == "fanout" {
-			d.others[i] = d.again(p)
-		}
-	}
+	})
 	for _, p := range d.others {
 		p.awaitReady()
 	}
 	waited, accepted := time.Since(begun), d.counted("post")-posts
-	waiting := d.lag("freshet.fanout", postsTopic)
+	waiting := d.lag(fanoutGroup, postsTopic)
 	draining := time.Now()
 	await(d.t, "the backlog is drained", func() (bool, string) {
-		lag := d.lag("freshet.fanout", postsTopic)
+		lag := d.lag(fanoutGroup, postsTopic)
 		return lag >= 0 && lag < max(20, waiting/50), fmt.Sprintf("%d records of %d are left", lag, waiting)
 	})
 	took := time.Since(draining)
@@ -77,27 +69,6 @@ func (d *deployment) withoutFanout(stop time.Duration) {
 		"again, drained in %s while more came: %.0f/s; what 4 hours leave behind would take %s",
 		waited.Round(time.Millisecond), accepted, waiting, rate, took.Round(time.Millisecond), drained,
 		hours.Round(time.Second))
-}
-
-// lag is how many records of a topic a group has yet to commit, -1 if that cannot be told now.
-func (d *deployment) lag(group, topic string) int64 {
-	groups, err := d.groups()
-	if err != nil {
-		return -1
-	}
-	lag, claims := int64(0), 0
-	for _, g := range groups {
-		for _, c := range g.Claims {
-			if g.Group == group && c.Topic == topic {
-				lag += c.Lag
-				claims++
-			}
-		}
-	}
-	if claims < 8 {
-		return -1
-	}
-	return lag
 }
 
 const (
@@ -169,7 +140,7 @@ func (d *deployment) drained() {
 	d.t.Helper()
 	for left := int64(math.MaxInt64); left > 0; {
 		await(d.t, "the backlog goes down", func() (bool, string) {
-			fanout, archive := d.lag("freshet.fanout", postsTopic), d.lag("freshet.archive", postsTopic)
+			fanout, archive := d.lag(fanoutGroup, postsTopic), d.lag("freshet.archive", postsTopic)
 			if now := fanout + archive; fanout >= 0 && archive >= 0 && now < left {
 				left = now
 				return true, ""

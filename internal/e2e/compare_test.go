@@ -105,6 +105,30 @@ func (r *run) groups() ([]admin.Group, error) {
 	return all, nil
 }
 
+// partitions is how many a topic has.
+const partitions = 8
+
+// lag is how many records of a topic a group has yet to commit, -1 if that cannot be told now.
+func (r *run) lag(group, topic string) int64 {
+	groups, err := r.groups()
+	if err != nil {
+		return -1
+	}
+	lag, claims := int64(0), 0
+	for _, g := range groups {
+		for _, c := range g.Claims {
+			if g.Group == group && c.Topic == topic {
+				lag += c.Lag
+				claims++
+			}
+		}
+	}
+	if claims < partitions {
+		return -1
+	}
+	return lag
+}
+
 // topicLog looks at the child's Kafka.
 type topicLog struct {
 	client *kgo.Client
@@ -152,6 +176,11 @@ func (r *run) compare(when string) {
 	following, followed := w.Counts()
 	begun := time.Now()
 	accounts := r.eachAccount(when, func(a *Account, list func(string) []item) {
+		defer func() {
+			if r.t.Failed() {
+				r.t.Logf("%s: what %s reads that it follows, as far as it matters: %v", when, a.ID, names(list("following")))
+			}
+		}()
 		profile := list("posts")
 		same(r, when, a, "posts", ids(profile), w.Profile(a))
 		r.sameTexts(when, a, "posts", profile)
@@ -159,7 +188,9 @@ func (r *run) compare(when string) {
 		same(r, when, a, "followers", names(list("followers")), followers[a])
 		same(r, when, a, "muted", names(list("muted")), mutes[a])
 		same(r, when, a, "blocked", names(list("blocked")), blocks[a])
-		r.sameCounts(when, a, counts{followed[a], following[a], len(w.Profile(a))})
+		if !r.uncounted {
+			r.sameCounts(when, a, counts{followed[a], following[a], len(w.Profile(a))})
+		}
 	})
 	r.t.Logf("%s: the profiles, lists and counts of %d accounts are as the model (%s)", when, accounts, since(begun))
 }

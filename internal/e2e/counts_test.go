@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -78,7 +79,34 @@ func (r *run) countsOf(a *Account) string {
 				record.Headers)
 		}
 	}
+	r.relationsOf(author, &text)
 	return text.String()
+}
+
+// relationsOf is what the log has about who follows an author, from what accounts asked for to what trees answered.
+func (r *run) relationsOf(author freshet.Number, text *strings.Builder) {
+	of := map[string]func(*kgo.Record) (about bool, said fmt.Stringer){
+		"freshet.follows": func(record *kgo.Record) (bool, fmt.Stringer) {
+			e := &events.FollowEvent{}
+			return proto.Unmarshal(record.Value, e) == nil && freshet.Number(e.GetTarget()) == author, e
+		},
+		"freshet.followers": func(record *kgo.Record) (bool, fmt.Stringer) {
+			e := &events.FollowerState{}
+			return proto.Unmarshal(record.Value, e) == nil && string(record.Key) == author.Key(), e
+		},
+		"freshet.applied": func(record *kgo.Record) (bool, fmt.Stringer) {
+			e := &events.AppliedReport{}
+			return proto.Unmarshal(record.Value, e) == nil && freshet.Number(e.GetFollowee()) == author, e
+		},
+	}
+	for _, topic := range slices.Sorted(maps.Keys(of)) {
+		for _, record := range r.inOrder(topic) {
+			if about, said := of[topic](record); about {
+				fmt.Fprintf(text, "%s/%d %d %s key %s: %s\n", topic, record.Partition, record.Offset,
+					record.Timestamp.Format(clock), record.Key, said)
+			}
+		}
+	}
 }
 
 const clock = "15:04:05.000"

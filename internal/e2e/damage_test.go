@@ -104,19 +104,24 @@ func damageAll(t *testing.T, client *redis.Client, kind string, damage func(stri
 // corruptValues is what the process counts.
 func (r *run) corruptValues() float64 {
 	r.t.Helper()
-	a, err := request(r.http, http.MethodGet, r.proc.admin+"/metrics", nil)
+	return r.metric(r.proc, "freshet_corrupt_values_total")
+}
+
+// metric is the value of a metric, with its labels, of a process; 0 if it has none of that name.
+func (r *run) metric(p *process, name string) float64 {
+	r.t.Helper()
+	a, err := request(r.http, http.MethodGet, p.admin+"/metrics", nil)
 	if err != nil {
 		r.t.Fatal(err)
 	}
 	for line := range strings.Lines(string(a.body)) {
-		if value, ok := strings.CutPrefix(line, "freshet_corrupt_values_total "); ok {
-			count, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+		if value, ok := strings.CutPrefix(line, name+" "); ok {
+			number, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
 			if err != nil {
 				r.t.Fatal(err)
 			}
-			return count
+			return number
 		}
 	}
-	r.t.Fatal("there is no metric of corrupt values")
 	return 0
 }

@@ -23,6 +23,7 @@ type deployment struct {
 	*run
 	backends
 	dir     string
+	brokers int
 	clients []*client
 	network *network      // nil: processes reach the servers directly
 	budget  time.Duration // what a scenario may take, from its begin until everything is compared
@@ -82,7 +83,7 @@ func (d *deployment) start(brokers int) *deployment {
 	t := d.t
 	t.Helper()
 	begun := time.Now()
-	d.budget = scenarioBudget
+	d.budget, d.brokers = scenarioBudget, brokers
 	var advertised map[string]string
 	if d.network != nil {
 		advertised = map[string]string{"advertised.listeners": "PLAINTEXT://" + d.network.kafka.address()}
@@ -111,7 +112,6 @@ func (d *deployment) start(brokers int) *deployment {
 
 // role starts a process with a data directory of its own, or that of the process that had the same address.
 func (d *deployment) role(listen, role string, env ...string) *process {
-	replicas := strconv.Itoa(len(d.kafka.Addrs()))
 	kafka, redis := strings.Join(d.kafka.Addrs(), ","), strings.Join(d.redis.Addrs(), ",")
 	cassandra := d.cassandra.Addrs()[0]
 	if d.network != nil {
@@ -123,7 +123,7 @@ func (d *deployment) role(listen, role string, env ...string) *process {
 	args := []string{
 		"run", role, "--listen", listen, "--admin", "127.0.0.1:0", "--data", filepath.Join(d.dir, role+listen),
 		"--kafka", kafka, "--redis", redis, "--cassandra", cassandra, "--store-replication", "1", "--partitions", "8",
-		"--replication", replicas, "--min-in-sync", strconv.Itoa(len(d.kafka.Addrs())/2 + 1),
+		"--replication", strconv.Itoa(d.brokers), "--min-in-sync", strconv.Itoa(d.brokers/2 + 1),
 		// Short, so that logs are compacted all the time.
 		"--log-limit", "1024",
 	}

@@ -116,9 +116,14 @@ func (r *run) readTopic(topic string) []*kgo.Record {
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	starts, err := log.admin.ListStartOffsets(ctx, topic)
+	if err != nil {
+		r.t.Fatal(err)
+	}
 	want := int64(0)
-	for _, end := range ends {
-		want += end
+	for at, end := range ends {
+		start, _ := starts.Lookup(at.topic, at.id)
+		want += end - start.Offset
 	}
 	var records []*kgo.Record
 	for int64(len(records)) < want {

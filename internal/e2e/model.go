@@ -23,9 +23,11 @@
 //	deployment_real_test.go   every role as a process of its own, on real servers (build tag real)
 //	faults_real_test.go       processes, brokers, Redis and Cassandra that are killed, stand still, or refuse
 //	crashes_real_test.go      processes that kill themselves where it hurts most
+//	moved_real_test.go        a fourth broker, and partitions that move to it
 //	backlog_real_test.go      no fan-out for a while; many posts at once
 //	network_real_test.go      networks that are slow, silent or cut; proxy_real_test.go is what does it
 //	secured_real_test.go      TLS and passwords
+//	removed_test.go           records that Kafka removes before they were processed; removed_real_test.go, too
 //	counts_test.go            counts, and where wrong ones come from
 //
 // Variables of the environment: FRESHET_E2E_SEED repeats the operations of a run (their order among clients stays the

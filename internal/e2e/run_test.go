@@ -32,6 +32,7 @@ type run struct {
 	// staleUntil is when pages may no longer be as of an earlier time, in nanoseconds since 1970; see unnoticed. staleSeen
 	// counts those that were.
 	staleUntil, staleSeen atomic.Int64
+	uncounted             bool        // counts lack what was removed from the log
 	enough                atomic.Bool // clients stop after the operation that they are at
 
 	// Operations on accounts hold life for reading; closing an account, or registering its id again, holds it alone, so

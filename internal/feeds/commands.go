@@ -34,6 +34,8 @@ var (
 	rewriteOutboxSource string
 	//go:embed scripts/drop_outbox.lua
 	dropOutboxSource string
+	//go:embed scripts/unload_outbox.lua
+	unloadOutboxSource string
 	//go:embed scripts/swap_feed.lua
 	swapFeedSource string
 	//go:embed scripts/compact.lua
@@ -46,12 +48,13 @@ var (
 	putBodiesScript     = redis.NewScript(putBodiesSource)
 	rewriteOutboxScript = redis.NewScript(rewriteOutboxSource)
 	dropOutboxScript    = redis.NewScript(dropOutboxSource)
+	unloadOutboxScript  = redis.NewScript(unloadOutboxSource)
 	swapFeedScript      = redis.NewScript(swapFeedSource)
 	compactScript       = redis.NewScript(compactSource)
 
 	scripts = []*redis.Script{
 		openScript, advanceScript, recoverScript, putBodyScript, putBodiesScript, rewriteOutboxScript,
-		dropOutboxScript, swapFeedScript, compactScript, claimAnswerScript, endAnswerScript,
+		dropOutboxScript, unloadOutboxScript, swapFeedScript, compactScript, claimAnswerScript, endAnswerScript,
 	}
 )
 
@@ -90,6 +93,10 @@ func (r *Redis) queue(ctx context.Context, pipe redis.Pipeliner, op Op) func() e
 	case *DropOutbox:
 		keys := []string{zone.tokenKey(), zone.marksKey(), zone.outboxKey(op.Author)}
 		return queueScript(ctx, pipe, dropOutboxScript, keys, []any{op.Token}, &op.OK)
+	case *UnloadOutbox:
+		return queueScript(ctx, pipe, unloadOutboxScript, []string{zone.outboxKey(op.Author)}, []any{loadedMark}, &op.OK)
+	case *DropFeeds:
+		return pipe.Unlink(ctx, zone.feedsKey(op.Block)).Err
 	case *ReadBlock:
 		return queueReadBlock(ctx, pipe, zone, op)
 	case *SwapFeed:

@@ -31,6 +31,9 @@ type Decision struct {
 	// Back is the offset from which each input partition has to be processed again: never above the committed one.
 	// Partitions without a committed offset are not in it: they begin at the beginning anyway.
 	Back map[Input]int64
+	// Marked is the lowest watermark of each input partition that has one and no committed offset: the group has been away
+	// for so long that Kafka has forgotten its offsets. What was removed from there on was never delivered.
+	Marked map[Input]int64
 }
 
 // Again says that positions reached so far are worth nothing: the writer has to go back.
@@ -77,9 +80,15 @@ func newestNumber(known []Known, opened []*Open) uint64 {
 // that the store has reached; so the lower of that and the committed offset will do. The other topics carry nothing
 // that is not in posts too.
 func Decide(known []Known, opened []*Open, at Positions) Decision {
-	d := Decision{Back: map[Input]int64{}}
+	d := Decision{Back: map[Input]int64{}, Marked: map[Input]int64{}}
 	for input, committed := range at.Committed {
 		if committed < 0 {
+			for _, zone := range opened {
+				mark, ok := zone.Marks[input]
+				if lowest, found := d.Marked[input]; ok && (!found || mark < lowest) {
+					d.Marked[input] = mark
+				}
+			}
 			continue
 		}
 		back := committed

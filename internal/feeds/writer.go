@@ -49,6 +49,8 @@ type WriterConfig struct {
 	// Corrupt, unless nil, is told of each value in Redis that was found corrupt and given up. It may be called from
 	// several goroutines.
 	Corrupt func(error)
+	// Held goes through what Redis holds, for Reload; see Redis.Held.
+	Held func(ctx context.Context, each func(Kept) error) error
 }
 
 // Defaults of WriterConfig.
@@ -77,6 +79,7 @@ type Writer struct {
 
 	more     chan struct{} // there is something to flush
 	recovers chan recoverRequest
+	reloads  chan func()
 	stopped  chan struct{}
 
 	long sync.Map // blocks and authors whose log or outbox is long, until compacted
@@ -119,6 +122,7 @@ func NewWriter(cfg WriterConfig) *Writer {
 		room:     make(chan struct{}),
 		more:     make(chan struct{}, 1),
 		recovers: make(chan recoverRequest),
+		reloads:  make(chan func()),
 		stopped:  make(chan struct{}),
 		work:     make(chan any, 1024),
 	}
@@ -244,6 +248,8 @@ func (w *Writer) loop(ctx context.Context) {
 			return
 		case r := <-w.recovers:
 			w.serve(ctx, r)
+		case reload := <-w.reloads:
+			reload()
 		case <-w.more:
 			w.flush(ctx)
 		case <-ticker.C:

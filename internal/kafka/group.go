@@ -44,8 +44,17 @@ type GroupConfig struct {
 	// Assigned, unless nil, is called at the start of each session, before anything is processed, with the position of
 	// each claim: what is committed, or wanted by a seek, and -1 where nothing is committed. It may return offsets to go
 	// back to; those that are not lower than the position are ignored. They are committed before the session goes on.
-	// Its context ends with the session. An error ends the processor.
+	// Its context ends with the session. An error ends the processor. A position, and what is returned, may be below the
+	// partition's start: see Removed.
 	Assigned func(ctx context.Context, at map[TopicPartition]int64) (map[TopicPartition]int64, error)
+	// Truth are the topics that are never shortened. Where records of one are missing, the processor ends with an
+	// *OutOfRangeError: an operator has to decide what becomes of what they said.
+	Truth []string
+	// Removed, unless nil, is called after Assigned when a claim of any other topic stands below its partition's start,
+	// with what was removed before the group had processed it. When it has returned nil, these claims begin at the start.
+	// Its context is that of Assigned; an error ends the processor. It is called again for the same records if the
+	// session ends before the new position is committed.
+	Removed func(ctx context.Context, gone map[TopicPartition]Gone) error
 	// Revoked, unless nil, is called once for each turn of Assigned, at the end of the session: the callbacks have
 	// stopped and their deferred commits are done, and the last commit is yet to come, so Positions and Release still
 	// work. It must return within a second or two.
@@ -64,6 +73,7 @@ type Group struct {
 	session  *session // that is running, from the moment its positions are known; or nil
 	sessions uint64   // how many there have been
 	seeks    []*seek  // not yet applied, in the order of the calls
+	removed  map[string]int64
 }
 
 // NewGroup makes a Group; nothing is connected before the builder is called.

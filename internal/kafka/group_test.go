@@ -16,7 +16,6 @@ import (
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/codec"
 	"github.com/lovoo/goka/storage"
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -375,41 +374,6 @@ func TestInFlightIsBounded(t *testing.T) {
 	}
 	await(t, "the rest", func() bool { d.finishAll(); return g.Lag()[posts0].Behind == 0 })
 	c.awaitCommitted("g", "posts", 0, 50)
-}
-
-// A group whose offset is out of range says so, and goes on where it is told to.
-func TestOffsetOutOfRange(t *testing.T) {
-	t.Parallel()
-	c := newCluster(t, 1, "posts")
-	c.write("posts", 0, 10)
-	var s seen
-	edge := edges(textInput("posts", func(ctx goka.Context, _ any) { s.add(ctx) }))
-	r := c.start(c.group("g", nil), "g", edge)
-	c.awaitCommitted("g", "posts", 0, 10)
-	if err := r.stop(); err != nil {
-		t.Fatal(err)
-	}
-	c.write("posts", 0, 10)
-	if _, err := c.adm.DeleteRecords(context.Background(), kadm.Offsets{
-		"posts": {0: {Topic: "posts", Partition: 0, At: 15}}}); err != nil {
-		t.Fatal(err)
-	}
-	g := c.group("g", nil)
-	err := c.start(g, "g", edge).wait()
-	var outOfRange *OutOfRangeError
-	if !errors.As(err, &outOfRange) {
-		t.Fatalf("Run returned %v", err)
-	}
-	want := OutOfRangeError{Group: "g", TopicPartition: posts0, Offset: 10, Start: 15, End: 20}
-	if *outOfRange != want {
-		t.Errorf("error %+v, want %+v", *outOfRange, want)
-	}
-	if n := s.total.Load(); n != 10 {
-		t.Errorf("%d messages processed, want 10", n)
-	}
-	g.Seek(map[TopicPartition]int64{posts0: 15})
-	c.start(g, "g", edge)
-	await(t, "the rest", func() bool { return s.total.Load() == 15 })
 }
 
 // A stop does not wait for a coordinator that holds a join back.

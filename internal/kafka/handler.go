@@ -3,6 +3,7 @@ package kafka
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -83,6 +84,10 @@ func (h *handler) prepare(sess sarama.ConsumerGroupSession) error {
 	if err == nil {
 		err = h.assign(sess, at)
 	}
+	var gone map[TopicPartition]Gone
+	if err == nil {
+		gone, err = h.skipRemoved(sess.Context(), at)
+	}
 	if err != nil {
 		h.refused = err
 		g.giveBack(applied, err)
@@ -95,6 +100,7 @@ func (h *handler) prepare(sess sarama.ConsumerGroupSession) error {
 		g.giveBack(applied, err)
 		return err
 	}
+	g.countRemoved(gone)
 	for _, k := range applied {
 		if k.done != nil {
 			k.done <- nil
@@ -157,7 +163,7 @@ func (h *handler) applySeeks(taken []*seek, at map[TopicPartition]place) ([]*see
 				cfg.Logger.Warn("seek of a partition that this member does not own is left out",
 					"topic", tp.Topic, "partition", tp.Partition, "offset", offset)
 				continue
-			case !p.holds(offset): // and the later ones go to the next session, this one is dropped
+			case !h.allowed(tp, offset, p): // and the later ones go to the next session, this one is dropped
 				return append(applied, taken[i+1:]...), h.outOfRange(tp, offset, p)
 			}
 			p.at, p.moved, p.none = offset, true, false
@@ -184,11 +190,16 @@ func (h *handler) allows(k *seek, at map[TopicPartition]place) error {
 
 func (h *handler) inRange(at map[TopicPartition]place) error {
 	for tp, p := range at {
-		if !p.holds(p.at) {
+		if !h.allowed(tp, p.at, p) {
 			return h.outOfRange(tp, p.at, p)
 		}
 	}
 	return nil
+}
+
+// allowed says whether a claim may stand at an offset. Below the start, skipRemoved moves it.
+func (h *handler) allowed(tp TopicPartition, offset int64, p place) bool {
+	return p.holds(offset) || offset < p.start && !slices.Contains(h.member.group.cfg.Truth, tp.Topic)
 }
 
 func (h *handler) outOfRange(tp TopicPartition, offset int64, p place) error {

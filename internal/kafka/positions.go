@@ -14,8 +14,9 @@ import (
 // prepareTimeout bounds the look-ups and commits at the start of a session. It outlasts the restart of a broker.
 const prepareTimeout = 15 * time.Second
 
-// OutOfRangeError says that a group stands, or was told to go, where its partition has no records: they were removed
-// before they were read, or the offset was never written. Nothing is skipped: an operator has to decide.
+// OutOfRangeError says that a group stands, or was told to go, where its partition has no records: the offset was never
+// written (the topic was made anew, or a broker has lost its end), or it was removed from a topic of GroupConfig.Truth.
+// Nothing is skipped: an operator has to decide.
 type OutOfRangeError struct {
 	Group string
 	TopicPartition

@@ -19,7 +19,8 @@ type seek struct {
 
 // Seek moves the group to these offsets, up or down: it ends the session, and the next one commits the offsets before
 // anything is processed. It returns at once. Partitions that this member does not own by then are left alone and
-// logged. An offset outside of the partition's range ends the processor with an *OutOfRangeError.
+// logged. An offset beyond the partition's end ends the processor with an *OutOfRangeError; for one below its start see
+// GroupConfig.Removed.
 func (g *Group) Seek(offsets map[TopicPartition]int64) {
 	g.request(&seek{offsets: maps.Clone(offsets)})
 }

@@ -73,60 +73,109 @@ func Kafka(ctx context.Context, o Options) (*Server, error) {
 	return s.open(ctx)
 }
 
+// brokers is how the brokers of a cluster are started.
+type brokers struct {
+	java    string
+	base    []string // arguments of every Java process
+	voters  []string // the controllers
+	options Options
+}
+
 // layOutKafka writes the configuration of the brokers and formats their directories.
 func (s *Server) layOutKafka(ctx context.Context, count int, java, jars string, o Options) error {
 	logging := filepath.Join(s.dir, "log4j2.xml")
 	if err := writeFile(logging, kafkaLogging); err != nil {
 		return err
 	}
-	voters := make([]string, count)
-	for i := range voters {
-		voters[i] = fmt.Sprintf("%d@%s", i+1, loopback(s.ports.numbers[kafkaPorts*i+1]))
-	}
-	base := []string{
+	s.brokers = &brokers{java: java, voters: make([]string, count), options: o, base: []string{
 		kafkaHeap, "-Djava.awt.headless=true", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData",
 		"-Dlog4j2.configurationFile=file:" + logging, "-cp", filepath.Join(jars, "*"),
+	}}
+	for i := range count {
+		s.brokers.voters[i] = fmt.Sprintf("%d@%s", i+1, loopback(s.ports.numbers[kafkaPorts*i+1]))
 	}
 	var g errgroup.Group
 	for i := range count {
-		dir := filepath.Join(s.dir, fmt.Sprintf("broker-%d", i+1))
-		ports := s.ports.numbers[kafkaPorts*i:]
-		address := loopback(ports[0])
-		config := filepath.Join(dir, "server.properties")
-		own := map[string]string{
-			"node.id":              strconv.Itoa(i + 1),
-			"listeners":            "PLAINTEXT://" + address + ",CONTROLLER://" + loopback(ports[1]),
-			"advertised.listeners": "PLAINTEXT://" + address,
-			"log.dirs":             filepath.Join(dir, "data"),
-		}
-		secured := map[string]string{}
-		if o.Secure != nil {
-			secured = o.Secure.kafka(address, loopback(ports[2]), loopback(ports[1]))
-		}
-		if err := writeSettings(config, "=", kafkaSettings(count, voters), own, secured, o.Settings); err != nil {
+		n, format, err := s.layOutBroker(i+1, s.ports.numbers[kafkaPorts*i:], nil)
+		if err != nil {
 			return err
 		}
-		name := fmt.Sprintf("Kafka broker %d", i+1)
-		s.nodes = append(s.nodes, &node{name: name, address: address, process: &process{
-			name: name, program: java, args: slices.Concat(base, []string{"kafka.Kafka", config}), dir: dir,
-			log: filepath.Join(dir, "server.log"),
-		}})
-		if _, err := os.Stat(filepath.Join(dir, "data", "meta.properties")); err == nil {
-			continue
-		}
-		g.Go(func() error {
-			args := slices.Concat(base, []string{"kafka.tools.StorageTool", "format", "-t", kafkaCluster, "-c", config})
-			if o.Secure != nil {
-				args = append(args, "--add-scram",
-					fmt.Sprintf("SCRAM-SHA-512=[name=%s,password=%s]", o.Secure.User, o.Secure.Password))
-			}
-			if out, err := exec.CommandContext(ctx, java, args...).CombinedOutput(); err != nil { //nolint:gosec // our own
-				return fmt.Errorf("format the directory of %s: %w\n%s", name, err, out)
-			}
-			return nil
-		})
+		s.nodes = append(s.nodes, n)
+		g.Go(func() error { return format(ctx) })
 	}
 	return g.Wait()
+}
+
+// layOutBroker writes the configuration of a broker; format makes its directory, unless there is one.
+func (s *Server) layOutBroker(id int, ports []int, more map[string]string) (
+	n *node, format func(context.Context) error, err error,
+) {
+	b := s.brokers
+	dir := filepath.Join(s.dir, fmt.Sprintf("broker-%d", id))
+	address := loopback(ports[0])
+	config := filepath.Join(dir, "server.properties")
+	own := map[string]string{
+		"node.id":              strconv.Itoa(id),
+		"listeners":            "PLAINTEXT://" + address + ",CONTROLLER://" + loopback(ports[1]),
+		"advertised.listeners": "PLAINTEXT://" + address,
+		"log.dirs":             filepath.Join(dir, "data"),
+	}
+	secured := map[string]string{}
+	if secure := b.options.Secure; secure != nil {
+		secured = secure.kafka(address, loopback(ports[2]), loopback(ports[1]))
+	}
+	settings := kafkaSettings(len(b.voters), b.voters)
+	if err := writeSettings(config, "=", settings, own, secured, b.options.Settings, more); err != nil {
+		return nil, nil, err
+	}
+	name := fmt.Sprintf("Kafka broker %d", id)
+	n = &node{name: name, address: address, process: &process{
+		name: name, program: b.java, args: slices.Concat(b.base, []string{"kafka.Kafka", config}), dir: dir,
+		log: filepath.Join(dir, "server.log"),
+	}}
+	return n, func(ctx context.Context) error {
+		if _, err := os.Stat(filepath.Join(dir, "data", "meta.properties")); err == nil {
+			return nil
+		}
+		args := slices.Concat(b.base, []string{"kafka.tools.StorageTool", "format", "-t", kafkaCluster, "-c", config})
+		if secure := b.options.Secure; secure != nil {
+			args = append(args, "--add-scram",
+				fmt.Sprintf("SCRAM-SHA-512=[name=%s,password=%s]", secure.User, secure.Password))
+		}
+		if out, err := exec.CommandContext(ctx, b.java, args...).CombinedOutput(); err != nil { //nolint:gosec // our own
+			return fmt.Errorf("format the directory of %s: %w\n%s", name, err, out)
+		}
+		return nil
+	}, nil
+}
+
+// ErrNoKafka is wrapped by the refusal to add a broker to a server that is not Kafka, or needs TLS.
+var ErrNoKafka = errors.New("cannot add a broker")
+
+// AddBroker starts one more broker in a cluster that runs and waits until every other knows it. It is no controller and
+// has no partitions until some are given to it. It ends with the Server; a later one in the same Dir does not know it.
+// Its node is the last.
+func (s *Server) AddBroker(ctx context.Context) error {
+	if s.brokers == nil || s.brokers.options.Secure != nil {
+		return fmt.Errorf("%w: to %s", ErrNoKafka, s.name)
+	}
+	id := len(s.nodes) + 1
+	file := filepath.Join(s.dir, fmt.Sprintf("ports-%d", id))
+	ports, err := reservePorts(file, kafkaPorts)
+	if err != nil {
+		return fmt.Errorf("reserve ports for another broker: %w", err)
+	}
+	s.ports.locks = append(s.ports.locks, ports.locks...)
+	alone := map[string]string{"process.roles": "broker", "listeners": "PLAINTEXT://" + loopback(ports.numbers[0])}
+	n, format, err := s.layOutBroker(id, ports.numbers, alone)
+	if err == nil {
+		err = format(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	s.nodes = append(s.nodes, n)
+	return s.Start(ctx, id-1)
 }
 
 func kafkaSettings(count int, voters []string) map[string]string {

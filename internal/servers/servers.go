@@ -102,6 +102,7 @@ type Server struct {
 	temporary bool
 	ports     *ports
 	nodes     []*node
+	brokers   *brokers                        // of Kafka
 	serves    func(ctx context.Context) error // one attempt, while every node runs
 }
 

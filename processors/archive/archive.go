@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"sync"
 	"time"
 
@@ -97,10 +98,33 @@ func New(cfg Config) (*Archive, error) {
 		Brokers:     cfg.Brokers,
 		Config:      kafka.ConfigFor(cfg.Settings.Config, cfg.Names.Group(freshet.ArchiveGroup)),
 		Watermarked: []string{a.posts},
+		Assigned:    a.assigned,
 		Logger:      cfg.Logger,
 	})
 	a.cfg.Settings.Group = a.group
 	return a, nil
+}
+
+// assigned says how far the store is where Kafka has forgotten the group's offsets, which it does when a group has been
+// away for long: what was removed from there on was never stored.
+func (a *Archive) assigned(
+	ctx context.Context, at map[kafka.TopicPartition]int64,
+) (map[kafka.TopicPartition]int64, error) {
+	maps.DeleteFunc(at, func(tp kafka.TopicPartition, offset int64) bool { return tp.Topic != a.posts || offset >= 0 })
+	if len(at) == 0 {
+		return nil, nil
+	}
+	progress, err := a.cfg.Store.Progress(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("ask how far the post store is: %w", err)
+	}
+	stored := map[kafka.TopicPartition]int64{}
+	for tp := range at {
+		if p, ok := progress[tp.Partition]; ok {
+			stored[tp] = p.Offset
+		}
+	}
+	return stored, nil
 }
 
 // Group is the consumer group: its lag, and seeking.

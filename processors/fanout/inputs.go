@@ -3,6 +3,7 @@ package fanout
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"freshet"
@@ -119,7 +120,26 @@ func (f *Fanout) assigned(
 		return nil, err
 	}
 	d, err := f.writer.Recover(ctx, at)
-	return f.inputs.toKafka(d.Back), err
+	back := f.inputs.toKafka(d.Back)
+	maps.Copy(back, f.inputs.toKafka(d.Marked)) // not lower than the beginning, unless that was removed
+	return back, err
+}
+
+// removed makes good for what Kafka has lost before it was delivered. What was to be said to trees is said again by
+// sweeps, and until then readers merge the outboxes of those that they follow; posts are in the post store, as far as
+// the archive had them; and what was replayed had been a post.
+func (f *Fanout) removed(ctx context.Context, gone map[kafka.TopicPartition]kafka.Gone) error {
+	lost := int64(0)
+	for at, records := range gone {
+		if at.Topic == f.inputs.topic(feeds.InputPosts) || at.Topic == f.inputs.topic(feeds.InputLoop) {
+			lost += records.To - records.From
+		}
+	}
+	if lost == 0 {
+		return nil
+	}
+	f.log.Warn("posts were removed before they were delivered: every feed is built anew when it is read", "records", lost)
+	return f.writer.Reload(ctx)
 }
 
 // progressEvery is how often the post store is asked how far it is: what it has is not written to Redis again.

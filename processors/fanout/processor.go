@@ -99,6 +99,7 @@ func New(cfg Config) (*Fanout, error) {
 		Gathered:    gathered(cfg.Names),
 		HoldUntil:   cfg.Names.Topic(freshet.Followers),
 		Assigned:    f.assigned,
+		Removed:     f.removed,
 		Logger:      cfg.Logger,
 	})
 	f.inputs.group = f.group

@@ -141,6 +141,10 @@ func (m *Model) Apply(op feeds.Op) func() {
 		rewriteOutbox(z, op, &u)
 	case *feeds.DropOutbox:
 		z.dropOutbox(op, &u)
+	case *feeds.UnloadOutbox:
+		z.unloadOutbox(op, &u)
+	case *feeds.DropFeeds:
+		z.dropFeeds(op, &u)
 	case *feeds.AppendLog:
 		value := appended(z.logs[op.Block], op.Entries)
 		set(&u, z.logs, op.Block, value)
@@ -274,6 +278,27 @@ func (z *zone) dropOutbox(op *feeds.DropOutbox, u *undo) {
 	z.marks = map[feeds.Input]int64{}
 	*u = append(*u, func() { z.marks = old })
 	drop(u, z.outboxes, op.Author)
+}
+
+func (z *zone) unloadOutbox(op *feeds.UnloadOutbox, u *undo) {
+	rest, marked := bytes.CutPrefix(z.outboxes[op.Author], bytes.Repeat([]byte{0xff}, 8))
+	op.OK = marked && (len(rest) == 0 || len(rest) >= 8)
+	switch {
+	case !op.OK:
+	case len(rest) == 0:
+		drop(u, z.outboxes, op.Author)
+	default:
+		set(u, z.outboxes, op.Author, appended(rest[:8], rest))
+	}
+}
+
+func (z *zone) dropFeeds(op *feeds.DropFeeds, u *undo) {
+	old, had := z.blocks[op.Block]
+	if !had {
+		return
+	}
+	delete(z.blocks, op.Block)
+	*u = append(*u, func() { z.blocks[op.Block] = old })
 }
 
 func (z *zone) block(number uint64) *block {

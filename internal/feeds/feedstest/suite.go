@@ -100,7 +100,7 @@ func (c *comparison) draw() feeds.Op {
 	number, author := uint64(c.rng.IntN(blocks)), freshet.Number(c.rng.IntN(authors))
 	id := freshet.PostID(1 + c.rng.IntN(bodies))
 	slot := byte(c.rng.IntN(4))
-	switch c.rng.IntN(17) {
+	switch c.rng.IntN(18) {
 	case 0:
 		return &feeds.ReadZone{Zone: zone}
 	case 1:
@@ -137,7 +137,7 @@ func (c *comparison) draw() feeds.Op {
 			return &feeds.DropOutbox{Author: author, Token: c.token(c.layout.OfAuthor(author))}
 		}
 		return &feeds.RewriteOutbox{
-			Author: author, Token: c.token(c.layout.OfAuthor(author)), Old: c.recent(c.boxes), New: c.recent(c.boxes),
+			Author: author, Token: c.token(c.layout.OfAuthor(author)), Old: c.recent(c.boxes), New: c.marked(c.recent(c.boxes)),
 		}
 	case 12:
 		return &feeds.AppendLog{Block: number, Entries: c.bytes(30)}
@@ -150,6 +150,11 @@ func (c *comparison) draw() feeds.Op {
 			Block: number, Slot: slot, Token: c.token(c.layout.OfBlock(number)), Generation: c.generation(),
 			Next: c.next(), Value: c.value(),
 		}
+	case 16:
+		if c.rng.IntN(3) == 0 {
+			return &feeds.DropFeeds{Block: number}
+		}
+		return &feeds.UnloadOutbox{Author: author}
 	}
 	var next map[byte][]byte
 	if c.rng.IntN(4) > 0 {
@@ -235,6 +240,14 @@ func (c *comparison) recent(values [][]byte) []byte {
 	return v
 }
 
+// marked is an outbox's value, now and then with the mark of a loaded one.
+func (c *comparison) marked(value []byte) []byte {
+	if c.rng.IntN(3) > 0 {
+		return value
+	}
+	return append(bytes.Repeat([]byte{0xff}, 8), value...)
+}
+
 // both runs ops on both and compares.
 func (c *comparison) both(ops ...feeds.Op) {
 	c.Helper()
@@ -278,6 +291,8 @@ func (c *comparison) learn(op feeds.Op) {
 		c.verdict("rewrite outbox", op.OK)
 	case *feeds.DropOutbox:
 		c.verdict("drop outbox", op.OK)
+	case *feeds.UnloadOutbox:
+		c.verdict("unload outbox", op.OK)
 	case *feeds.ReadBlock:
 		c.logs, c.generations = append(c.logs, op.Log), append(c.generations, op.Generation)
 	case *feeds.SwapFeed:
