@@ -39,7 +39,7 @@ var allowed = []struct {
 		"freshet/internal/kafka", "freshet/internal/posts"}},
 	{"freshet/views", []string{"freshet", "freshet/internal/crash", "freshet/internal/events",
 		"freshet/internal/feeds", "freshet/internal/kafka", "freshet/internal/posts", "freshet/processors/directory",
-		"freshet/processors/following"}},
+		"freshet/processors/fanout", "freshet/processors/following"}},
 	{"freshet/streams", []string{"freshet", "freshet/views", "freshet/internal/events", "freshet/internal/kafka"}},
 	{"freshet/api", []string{"freshet", "freshet/emitters", "freshet/streams", "freshet/views", "freshet/internal/auth",
 		"freshet/internal/events", "freshet/internal/feeds", "freshet/internal/idempotency"}},

@@ -92,7 +92,7 @@ Unless the environment sets them, GOGC is 300 and GOMEMLIMIT half of the machine
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), keysCommand(), benchCommand(),
-		loadCommand(), checkCommand(), migrateCommand(), versionCommand())
+		loadCommand(), checkCommand(), migrateCommand(), auditCommand(), whyCommand(), versionCommand())
 	return root
 }
 
