@@ -92,7 +92,8 @@ Unless the environment sets them, GOGC is 300 and GOMEMLIMIT half of the machine
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), keysCommand(), benchCommand(),
-		loadCommand(), checkCommand(), migrateCommand(), auditCommand(), whyCommand(), versionCommand())
+		loadCommand(), checkCommand(), migrateCommand(), auditCommand(), whyCommand(), rebuildCommand(),
+		versionCommand())
 	return root
 }
 

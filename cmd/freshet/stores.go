@@ -104,7 +104,8 @@ func (f *storeFlags) open(ctx context.Context, progress func(stage string, done,
 // layoutIsUsage gives the error of a wrong number of zones, or of a post store that was not named, the exit code of
 // wrong usage.
 func layoutIsUsage(err error) error {
-	if errors.Is(err, audit.ErrLayout) || errors.Is(err, audit.ErrNoStore) || errors.Is(err, audit.ErrOtherAudit) {
+	if errors.Is(err, audit.ErrLayout) || errors.Is(err, audit.ErrNoStore) || errors.Is(err, audit.ErrOtherAudit) ||
+		errors.Is(err, audit.ErrNoAccount) {
 		return &exitError{exitUsage, err}
 	}
 	return err

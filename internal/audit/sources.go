@@ -112,7 +112,7 @@ func (s *Sources) open(ctx, running context.Context) (err error) {
 	if s.size, err = s.ends(ctx, s.cfg.Names.Topic(freshet.Registrations)); err != nil {
 		return err
 	}
-	if err := checkZones(ctx, s.cfg.Conn, s.cfg.Layout); err != nil {
+	if err := CheckZones(ctx, s.cfg.Conn, s.cfg.Layout); err != nil {
 		return err
 	}
 	if err := s.openLeft(ctx, running); err != nil {
@@ -129,8 +129,9 @@ func (s *Sources) open(ctx, running context.Context) (err error) {
 	return s.Current(ctx)
 }
 
-// checkZones refuses a number of zones that is not Redis': everything would seem to be cold.
-func checkZones(ctx context.Context, conn feeds.Conn, layout feeds.Layout) error {
+// CheckZones refuses a number of zones that is not that of Redis: everything would seem to be cold. The error wraps
+// ErrLayout.
+func CheckZones(ctx context.Context, conn feeds.Conn, layout feeds.Layout) error {
 	first, last := &feeds.ReadZone{}, &feeds.ReadZone{Zone: feeds.Zone(layout.Zones - 1)}
 	behind := &feeds.ReadZone{Zone: feeds.Zone(layout.Zones)}
 	if err := conn.Do(ctx, first, last, behind); err != nil {
@@ -432,4 +433,54 @@ func (quiet) Infof(string, ...any)  {}
 func (quiet) Errorf(string, ...any) {}
 func (quiet) Fatalf(format string, args ...any) {
 	panic("audit: " + fmt.Sprintf(format, args...))
+}
+
+// ErrNoAccount is wrapped by the error for an id that no account has.
+var ErrNoAccount = errors.New("there is no such account")
+
+// Numbers finds accounts by their ids, from a copy of the directory's table alone.
+func Numbers(ctx context.Context, cfg Config, ids []freshet.AccountID) (all []freshet.Number, err error) {
+	local, err := tables.Open(filepath.Join(cfg.Dir, "tables"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, local.Close()) }()
+	own := local.View("audit")
+	accounts, err := views.NewAccounts(cfg.Brokers, cfg.Names, kafka.ViewSettings{
+		ClientID: "audit-accounts", Config: cfg.Sarama, Storage: own.Builder, Update: own.Update, Logger: cfg.Logger,
+	})
+	if err != nil {
+		return nil, err
+	}
+	running, stop := context.WithCancel(context.WithoutCancel(ctx))
+	ended := make(chan error, 1)
+	go func() { ended <- accounts.Run(running) }()
+	defer func() { stop(); err = errors.Join(err, <-ended) }()
+	select {
+	case <-accounts.Ready():
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+	for _, id := range ids {
+		account, found, err := accounts.ByID(id)
+		if err != nil {
+			return nil, err
+		}
+		if !found {
+			return nil, fmt.Errorf("account %s: %w", id, ErrNoAccount)
+		}
+		all = append(all, account.Number)
+	}
+	return all, nil
+}
+
+// Size is how many registrations each partition has now; every account's number is among them.
+func Size(ctx context.Context, cfg Config) (map[int32]int64, error) {
+	lookup, err := kafka.NewLookup(cfg.Brokers, kafka.ClientOptions(cfg.Sarama)...)
+	if err != nil {
+		return nil, err
+	}
+	defer lookup.Close()
+	s := Sources{cfg: cfg, lookup: lookup}
+	return s.ends(ctx, cfg.Names.Topic(freshet.Registrations))
 }

@@ -6,7 +6,9 @@ import (
 	"slices"
 
 	"freshet"
+	"freshet/internal/events"
 	"freshet/processors/fanout"
+	"freshet/processors/following"
 )
 
 // The trees and the table are compared by sums: of each author the hashes of all followers, added up from the rows and
@@ -24,8 +26,32 @@ type tally struct {
 	waits      bool // a relation is on its way
 }
 
-// auditTrees compares the trees with the table of following, both ways.
+// TreeDifference is a follower whom an author's tree holds, and whose row knows of no relation; or one whom the tree
+// lacks, though the row says that it was reported.
+type TreeDifference struct {
+	Author, Follower freshet.Number
+	Holds            bool
+}
+
+// CompareTrees compares the follower trees of all authors with the table of following, and calls take with what differs,
+// some at a time. What is on its way is left out.
+func (s *Sources) CompareTrees(ctx context.Context, take func([]TreeDifference) error) error {
+	a := &Auditor{Sources: s}
+	return a.compareTrees(ctx, func(found []finding) error {
+		differ := make([]TreeDifference, len(found))
+		for i, f := range found {
+			differ[i] = TreeDifference{Author: f.account, Follower: f.author, Holds: f.kind == Extra}
+		}
+		return take(differ)
+	})
+}
+
+// auditTrees reports what differs between the trees and the table of following, both ways.
 func (a *Auditor) auditTrees(ctx context.Context) error {
+	return a.compareTrees(ctx, func(found []finding) error { return a.report(ctx, found) })
+}
+
+func (a *Auditor) compareTrees(ctx context.Context, take func([]finding) error) error {
 	const stage = "comparing follower trees"
 	a.cfg.Progress(stage, 0, 0)
 	if err := a.Current(ctx); err != nil {
@@ -83,8 +109,8 @@ func (a *Auditor) auditTrees(ctx context.Context) error {
 		}
 		a.cfg.Progress(stage, done, done+len(differ))
 		found, err := a.exactly(ctx, differ[:n])
-		if err == nil {
-			err = a.report(ctx, found)
+		if err == nil && len(found) > 0 {
+			err = take(found)
 		}
 		if err != nil {
 			return err
@@ -185,4 +211,27 @@ func (a *Auditor) differs(f finding) (bool, error) {
 		return known && r.Follows && r.Applied && !holds, nil
 	}
 	return holds && !known, nil
+}
+
+// Followers are all accounts whose rows have relations.
+func (s *Sources) Followers() ([]freshet.Number, error) {
+	var all []freshet.Number
+	err := s.rows.All(func(n freshet.Number, row *freshet.Following) error {
+		if len(row.All()) > 0 {
+			all = append(all, n)
+		}
+		return nil
+	})
+	return all, err
+}
+
+// Absent is what the author's tree is told about a follower whom it holds, and whose row knows of no relation; false if
+// it does by now.
+func (s *Sources) Absent(d TreeDifference) (*events.FollowerState, bool, error) {
+	row, err := s.rows.Row(d.Follower)
+	if err != nil {
+		return nil, false, err
+	}
+	state, absent := following.Absent(d.Follower, row, d.Author)
+	return &events.FollowerState{Follower: uint64(d.Follower), Version: state.Version}, absent, nil
 }
