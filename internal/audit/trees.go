@@ -33,8 +33,8 @@ type TreeDifference struct {
 	Holds            bool
 }
 
-// CompareTrees compares the follower trees of all authors with the table of following, and calls take with what differs,
-// some at a time. What is on its way is left out.
+// CompareTrees compares the follower trees of all authors with the table of following, and calls take with what
+// differs, some at a time. What is on its way is left out.
 func (s *Sources) CompareTrees(ctx context.Context, take func([]TreeDifference) error) error {
 	a := &Auditor{Sources: s}
 	return a.compareTrees(ctx, func(found []finding) error {

@@ -141,8 +141,8 @@ func (m *misdelivered) damage() (missing, extra, excused map[string]bool) {
 // found is what an audit of everything finds, by list and kind. It proves that the audit has looked at feeds.
 func (m *misdelivered) found(flags ...string) map[string]map[string]bool {
 	m.t.Helper()
-	args := append([]string{"audit", "--all", "--trees", "-o", "json", "--explain", "3", "--log-level", "error"}, m.audits...)
-	args = append(args, "--served", "10", "--api", m.proc.url())
+	args := append([]string{"audit", "--all", "--trees", "-o", "json", "--explain", "3"}, m.audits...)
+	args = append(args, "--served", "10", "--api", m.proc.url(), "--log-level", "error")
 	cmd := exec.CommandContext(m.t.Context(), binary, append(args, flags...)...)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
@@ -158,8 +158,9 @@ func (m *misdelivered) found(flags ...string) map[string]map[string]bool {
 		m.t.Fatalf("freshet audit: %v\n%s", err, out)
 	}
 	s := result.Summary
-	m.t.Logf("the audit has compared %d feeds with %d posts, %d trees with %d follows, %d served feeds; it has looked again "+
-		"at %d, and finds %v (%.1f s)", s.Checked, s.Entries, s.Trees, s.Follows, s.Served, s.Second, s.Differences, s.Seconds)
+	m.t.Logf("the audit has compared %d feeds with %d posts, %d trees with %d follows, %d served feeds; it has looked "+
+		"again at %d, and finds %v (%.1f s)", s.Checked, s.Entries, s.Trees, s.Follows, s.Served, s.Second, s.Differences,
+		s.Seconds)
 	if s.Checked == 0 || s.Entries == 0 || s.Follows == 0 {
 		m.t.Errorf("the audit has seen too little: %+v", s)
 	}
@@ -280,8 +281,8 @@ func (m *misdelivered) repaired(clients []*client) {
 		m.t.Errorf("%d posts were accepted and %d refused; %d pages were read and %d refused", posts,
 			m.counted("refused post"), readers.pages.Load(), readers.refused.Load())
 	}
-	m.t.Logf("meanwhile %d operations, none refused; %d pages were read, %d of them incomplete", m.operations.Load()-before,
-		readers.pages.Load(), readers.incomplete.Load())
+	m.t.Logf("meanwhile %d operations, none refused; %d pages were read, %d of them incomplete",
+		m.operations.Load()-before, readers.pages.Load(), readers.incomplete.Load())
 	m.compare("after the repair")
 	m.findsNothing("after the repair, with all feeds warm")
 }

@@ -14,8 +14,8 @@ const coolTries = 100
 // MakeCold makes feeds of a block cold, those of the slots given, or all for none, so that the next read of each builds
 // it anew from outboxes. It returns how many there were. next draws a generation that no block has ever had.
 //
-// The block's log is emptied in the same step, also where no feed is there: what the log has for a slot when its feed is
-// built becomes a part of it, so a feed made cold by itself would get back whatever was wrong in the log. The other
+// The block's log is emptied in the same step, also where no feed is there: what the log has for a slot when its feed
+// is built becomes a part of it, so a feed made cold by itself would get back whatever was wrong in the log. The other
 // feeds of the block are compacted. A reader that is building one of the feeds begins again. Entries that come after
 // this step are kept by nobody until a reader has marked the slot, and are in outboxes by then.
 //

@@ -1,7 +1,7 @@
 // Package misdeliver makes fan-out deliver posts to the wrong accounts, for tests of what finds and repairs that.
 //
-// Only a program built with the tag misdeliver can do it, and does it for as long as there is the file that the variable
-// Env of its environment named when it started. In all other programs To returns what it is given.
+// Only a program built with the tag misdeliver can do it, and does it for as long as there is the file that the
+// variable Env of its environment named when it started. In all other programs To returns what it is given.
 //
 //	rule.go  who gets a post then: tests compute the damage by it
 //	on.go    with the tag

@@ -99,7 +99,8 @@ func (g Graph) Run(ctx context.Context, accounts []freshet.Number) (s GraphSumma
 					continue
 				}
 				s.Wrong++
-				if err := writes.add(ctx, func() (*goka.Promise, error) { return statements.Emit(d.Author.Key(), state) }); err != nil {
+				emit := func() (*goka.Promise, error) { return statements.Emit(d.Author.Key(), state) }
+				if err := writes.add(ctx, emit); err != nil {
 					return err
 				}
 			}
