@@ -6,6 +6,7 @@
 //	tiers.go       Tiers: authors whose posts are pulled; the tiers topic
 //	pulled.go      which outboxes a read merges; kept.go keeps those of pulled authors for a moment
 //	feed.go        Feeds: home feeds, profiles and single posts; pager.go walks down a list, hydrate.go finds bodies
+//	trees.go       Trees: the follower trees, for an audit; fan-out's table
 //	page.go        Page: part of a list of posts
 //	table.go       what these have in common: a goka view, gated until it has recovered
 //	waits.go       waiting for a row to change

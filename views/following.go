@@ -65,6 +65,19 @@ func (f *Following) Row(n freshet.Number) (*freshet.Following, error) {
 	})
 }
 
+// All goes over the rows of all accounts, in no order that means anything, until visit returns an error, which it
+// returns. Rows are as they were when it began; visit may keep them.
+func (f *Following) All(visit func(freshet.Number, *freshet.Following) error) error {
+	return f.each(func(key string, row any) error {
+		n, err := freshet.ParseNumber(key)
+		following, ok := row.(*freshet.Following)
+		if err != nil || !ok {
+			return fmt.Errorf("a row %q of %s, of type %T: %w", key, f.view.Topic(), row, err)
+		}
+		return visit(n, following)
+	})
+}
+
 // AwaitApplied waits until the account's row has applied the follows record at an offset. The error wraps ErrNotVisible
 // when ctx ends before that.
 func (f *Following) AwaitApplied(ctx context.Context, n freshet.Number, offset int64) error {

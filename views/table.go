@@ -158,6 +158,63 @@ func (t *table) applied(ctx context.Context) map[int32]int64 {
 	return applied
 }
 
+// endsEvery is how often a view is compared with the ends for which somebody waits.
+const endsEvery = 20 * time.Millisecond
+
+// AwaitEnds waits until the view has applied everything below these offsets of the partitions of its table, such as the
+// ends that they had. The error wraps ErrNotVisible when ctx ends before that.
+func (t *table) AwaitEnds(ctx context.Context, ends map[int32]int64) error {
+	tick := time.NewTicker(endsEvery)
+	defer tick.Stop()
+	for {
+		applied := t.applied(ctx)
+		behind := applied == nil
+		for partition, end := range ends {
+			behind = behind || applied[partition] < end
+		}
+		if !behind {
+			return nil
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return fmt.Errorf("wait until %s is applied up to its ends: %w: %w", t.view.Topic(), ErrNotVisible,
+				context.Cause(ctx))
+		}
+	}
+}
+
+// each goes over the rows as they are when it begins, until visit returns an error, which it returns. A row that cannot
+// be read is an error.
+func (t *table) each(visit func(key string, row any) error) error {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	if err := t.answers(); err != nil {
+		return err
+	}
+	rows, err := t.view.Iterator()
+	if err != nil {
+		return fmt.Errorf("go over %s: %w", t.view.Topic(), err)
+	}
+	defer rows.Release()
+	for rows.Next() {
+		row, err := rows.Value()
+		if invalid, ok := row.(*kafka.Invalid); ok {
+			err = invalid.Err
+		}
+		if err != nil {
+			return fmt.Errorf("read the row %q of %s: %w", rows.Key(), t.view.Topic(), err)
+		}
+		if err := visit(rows.Key(), row); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("go over %s: %w", t.view.Topic(), err)
+	}
+	return nil
+}
+
 // row looks a row up: nil if there is none.
 func (t *table) row(key string) (any, error) {
 	t.mu.RLock()

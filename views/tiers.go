@@ -200,6 +200,13 @@ func (t *Tiers) Pulled() (Pulled, error) {
 	return t.pulled, nil
 }
 
+// Now says whether an author is pulled now, as far as the view knows.
+func (t *Tiers) Now(author freshet.Number) bool {
+	row, err := t.row(author.Key())
+	tier, ok := row.(*events.Tier)
+	return err == nil && ok && tier.GetPull()
+}
+
 // errBehind is why no page is complete.
 var errBehind = errors.New("the view of pulled authors is behind, so pages are not complete")
 

@@ -111,6 +111,8 @@ func apiFlags(flags *pflag.FlagSet, c *config.Config) {
 	flags.IntVar(&c.RateBurst, "rate-burst", 0, "cost units that a caller may save up; 0: those of ten seconds")
 	flags.IntVar(&c.MaxInFlight, "max-in-flight", c.MaxInFlight,
 		"requests that the API works on at once; more are told to come again")
+	flags.Float64Var(&c.AuditRate, "audit-rate", 0,
+		"accounts a second whose feeds an API process compares with their definition, round and round; 0: none")
 	flags.IntVar(&c.MaxStreams, "max-streams", c.MaxStreams, "streams of feeds that the API keeps open")
 }
 

@@ -92,8 +92,8 @@ Unless the environment sets them, GOGC is 300 and GOMEMLIMIT half of the machine
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), keysCommand(), benchCommand(),
-		loadCommand(), checkCommand(), migrateCommand(), topicsCommand(), topologyCommand(),
-		replayCommand(), versionCommand())
+		loadCommand(), checkCommand(), migrateCommand(), topicsCommand(), topologyCommand(), replayCommand(),
+		auditCommand(), whyCommand(), rebuildCommand(), versionCommand())
 	return root
 }
 

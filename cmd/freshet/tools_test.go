@@ -103,6 +103,18 @@ func TestUsage(t *testing.T) {
 		{"import", "import graph FILE"},
 		{"import graph", "one FILE"},
 		{"import graph a b", "one FILE"},
+		{"audit", "ACCOUNT..., --sample N or --all"},
+		{"audit ada --all", "ACCOUNT..., --sample N or --all"},
+		{"audit --sample -1 --all", "--sample"},
+		{"audit --all -o yaml", "want table, json or jsonl"},
+		{"audit --all --served 3 --api ftp://here", "--api"},
+		{"why ada", "an ACCOUNT and a POST"},
+		{"why ada bela", "post id"},
+		{"rebuild", "rebuild feeds, rebuild graph or rebuild store"},
+		{"rebuild feeds", "ids on the standard input"},
+		{"rebuild feeds ada --all", "ids on the standard input"},
+		{"rebuild graph --all --rate -1", "--rate"},
+		{"rebuild store", "offsets reset --group archive"},
 	} {
 		command(t, "", strings.Fields(tt.args)...).expect(t, exitUsage, "", tt.says)
 	}
@@ -112,6 +124,7 @@ func TestToolsNameAKafkaThatDoesNotAnswer(t *testing.T) {
 	const nobody = "127.0.0.1:1"
 	for _, args := range []string{
 		"offsets list", "offsets reset --group fanout --topic posts --to earliest", "import graph -",
+		"audit --all", "why ada 1", "rebuild feeds --all",
 	} {
 		r := command(t, "ada bela\n", append(strings.Fields(args), "--kafka", nobody)...)
 		r.expect(t, 1, "", "--kafka: kafka at "+nobody+" does not answer")

@@ -26,6 +26,7 @@ import (
 	"freshet/api"
 	"freshet/internal/accept"
 	"freshet/internal/admin"
+	"freshet/internal/audit"
 	"freshet/internal/auth"
 	"freshet/internal/config"
 	"freshet/internal/kafka"
@@ -49,6 +50,7 @@ type App struct {
 	streams          atomic.Pointer[streams.Hub] // nil where there is no API
 	desk             atomic.Pointer[accept.Desk] // nil where there is no API
 	corrupt          atomic.Int64                // values in Redis that were found corrupt
+	audited          audit.Counts                // of Config.AuditRate
 
 	mu       sync.Mutex
 	troubles map[string]func() error // by part: why it does not get on at the moment, though it runs; by mu
@@ -193,9 +195,29 @@ func (a *App) trouble(name string, ask func() error) {
 func (a *App) operate() {
 	handler := admin.Handler(admin.Config{
 		Missing: a.Missing, Groups: maps.Clone(a.groups), Corrupt: a.corrupt.Load,
-		Metrics: append(a.streamMetrics(), a.deskMetrics()...), Replays: a.cfg.Names().Topic(freshet.Replays),
+		Metrics: slices.Concat(a.streamMetrics(), a.deskMetrics(), a.auditMetrics()),
+		Replays: a.cfg.Names().Topic(freshet.Replays),
 	})
 	a.operators.Store(&handler)
+}
+
+// auditMetrics are the counts of the audit, where there is one.
+func (a *App) auditMetrics() []admin.Metric {
+	if a.cfg.AuditRate == 0 || !a.cfg.Has(config.API) {
+		return nil
+	}
+	count := func(name, help string, n *atomic.Int64) admin.Metric {
+		return admin.Metric{
+			Name: "freshet_audit_" + name, Help: help, Counter: true, Value: func() float64 { return float64(n.Load()) },
+		}
+	}
+	return []admin.Metric{
+		count("checked_feeds_total", "Feeds that were compared with their definition.", &a.audited.Checked),
+		count("missing_posts_total", "Posts that belong into a feed or outbox that lacks them.", &a.audited.Missing),
+		count("extra_posts_total", "Posts in feeds of accounts that did not follow the author.", &a.audited.Extra),
+		count("misordered_feeds_total", "Feeds and outboxes that are out of order or cannot be read.",
+			&a.audited.Misordered),
+	}
 }
 
 // streamMetrics are the counts of the streams that there are now.

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/lovoo/goka"
@@ -15,6 +16,7 @@ import (
 	"freshet/api"
 	"freshet/emitters"
 	"freshet/internal/accept"
+	"freshet/internal/audit"
 	"freshet/internal/config"
 	"freshet/internal/feeds"
 	"freshet/internal/idempotency"
@@ -218,6 +220,9 @@ func (a *App) api() error {
 		Fresh: fresh, Most: a.cfg.MaxStreams, Log: a.log,
 	})
 	rows.Notice(hub.Changed)
+	if err := a.audit(accounts, rows, tiers, store); err != nil {
+		return err
+	}
 	a.view("streams", hub)
 	a.streams.Store(hub)
 	desk := &accept.Desk{
@@ -242,6 +247,25 @@ func (a *App) api() error {
 		a.log.Warn("authentication is off: whoever reaches the API may do anything", "listen", a.cfg.Listen)
 	}
 	a.add("api", func(ctx context.Context) error { return a.serveAPI(ctx, c) })
+	return nil
+}
+
+// audit adds the part that compares feeds with their definition, if the process is to have it.
+func (a *App) audit(accounts *views.Accounts, rows *views.Following, tiers *views.Tiers, store posts.Store) error {
+	if a.cfg.AuditRate == 0 {
+		return nil
+	}
+	watch, err := audit.NewWatch(audit.Watch{
+		Rate: a.cfg.AuditRate, Rows: rows, Accounts: accounts, Tiers: tiers, Counts: &a.audited,
+		Config: audit.Config{
+			Brokers: a.servers.brokers, Names: a.cfg.Names(), Sarama: a.servers.clients, Conn: a.servers.conn,
+			Layout: a.cfg.Layout(), Store: store, Dir: filepath.Join(a.servers.dir, "audit"), Logger: a.log,
+		},
+	})
+	if err != nil {
+		return err
+	}
+	a.parts = append(a.parts, part{"audit", watch.Run})
 	return nil
 }
 

@@ -107,6 +107,9 @@ type Config struct {
 	// MaxStreams is how many streams of feeds the API keeps open; one takes some 30 KB.
 	MaxStreams int
 
+	// AuditRate is how many accounts' feeds an API process compares with their definition each second; 0: none.
+	AuditRate float64
+
 	// Prefix begins the names of all topics and groups.
 	Prefix string
 	// Partitions of each keyed topic: a power of two, fixed for the life of the deployment. 8 suit one machine, 128 a
@@ -304,6 +307,8 @@ func (c Config) validateAPI() error {
 		return fmt.Errorf("--rate-burst %d: there is no limit without --rate-limit", c.RateBurst)
 	case c.MaxInFlight < 1:
 		return fmt.Errorf("--max-in-flight %d: want at least 1", c.MaxInFlight)
+	case c.AuditRate < 0 || c.AuditRate > 10_000:
+		return fmt.Errorf("--audit-rate %g: want 0 to 10000 accounts a second", c.AuditRate)
 	case c.MaxStreams < 1:
 		return fmt.Errorf("--max-streams %d: want at least 1", c.MaxStreams)
 	case c.Has(API) && !c.Auth.Enabled() && !loopback(c.Listen):

@@ -34,6 +34,9 @@ func (r *run) newClients(n int) []*client {
 	return clients
 }
 
+// pace keeps what takes long from making so much meanwhile that comparing it takes longer.
+const pace = 100 * time.Millisecond
+
 // longestOutage is longer than any server is away on purpose.
 const longestOutage = 5 * time.Minute
 

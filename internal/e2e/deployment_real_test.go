@@ -69,8 +69,6 @@ const (
 	calm = 300
 	// scenarioBudget is several times what a scenario takes on two busy cores.
 	scenarioBudget = 6 * time.Minute
-	// pace keeps long faults from making so much that comparing it takes longer.
-	pace = 100 * time.Millisecond
 )
 
 // deploy starts everything and registers accounts.

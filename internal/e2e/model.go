@@ -28,6 +28,7 @@
 //	network_real_test.go      networks that are slow, silent or cut; proxy_real_test.go is what does it
 //	secured_real_test.go      TLS and passwords
 //	removed_test.go           records that Kafka removes before they were processed; removed_real_test.go, too
+//	misdelivered_test.go      a fan-out that delivers wrongly: found, and repaired while everything goes on
 //	counts_test.go            counts, and where wrong ones come from
 //
 // Variables of the environment: FRESHET_E2E_SEED repeats the operations of a run (their order among clients stays the

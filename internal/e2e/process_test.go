@@ -24,14 +24,19 @@ import (
 	_ "freshet/internal/app" // most of the program under test: a cached result does not outlive a change of it
 )
 
-// binary is the program, built once for all tests.
-var binary string
+// binary is the program, built once for all tests. faulty is where the one goes whose fan-out can be made to deliver
+// wrongly; buildFaulty builds it for the test that needs it.
+var (
+	binary, faulty string
+	buildFaulty    = sync.OnceValue(func() error { return build(faulty, "misdeliver") })
+)
 
 func TestMain(m *testing.M) {
 	dir, err := os.MkdirTemp("", "freshet-e2e-")
 	if err == nil {
 		binary = filepath.Join(dir, "freshet")
 		err = build(binary)
+		faulty = filepath.Join(dir, "faulty")
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -45,11 +50,12 @@ func TestMain(m *testing.M) {
 	}))
 }
 
-func build(to string) error {
+func build(to string, tags ...string) error {
 	args := []string{"build", "-o", to}
 	if onServers {
-		args = append(args, "-tags", "crash")
+		tags = append(tags, "crash")
 	}
+	args = append(args, "-tags", strings.Join(tags, ","))
 	if raced() {
 		args = append(args, "-race")
 	}
@@ -151,11 +157,16 @@ func execute(t *testing.T, listen string, args ...string) *process {
 // executeWith starts the program with more variables in its environment.
 func executeWith(t *testing.T, env []string, listen string, args ...string) *process {
 	t.Helper()
+	return executeProgram(t, binary, env, listen, args...)
+}
+
+func executeProgram(t *testing.T, program string, env []string, listen string, args ...string) *process {
+	t.Helper()
 	log, err := os.CreateTemp(t.TempDir(), "stderr-")
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{t: t, cmd: exec.Command(binary, args...), log: log.Name(), begun: time.Now(), listen: listen}
+	p := &process{t: t, cmd: exec.Command(program, args...), log: log.Name(), begun: time.Now(), listen: listen}
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = log
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

@@ -99,7 +99,7 @@ func checkFeed(ids []byte) error {
 		case id == 0 || id>>63 != 0:
 			return fmt.Errorf("%w: %d is no post id", ErrCorrupt, id)
 		case id >= last:
-			return fmt.Errorf("%w: a feed out of order", ErrCorrupt)
+			return ErrOrder
 		}
 		last = id
 	}

@@ -18,6 +18,9 @@ const (
 // ErrCorrupt is wrapped by errors about values in Redis that do not decode. Such a feed is made cold and built anew.
 var ErrCorrupt = errors.New("corrupt value in Redis")
 
+// ErrOrder is returned for a feed whose posts are not newest first, each once. It wraps ErrCorrupt.
+var ErrOrder = fmt.Errorf("%w: a feed out of order", ErrCorrupt)
+
 // AppendID appends a post id as 8 bytes, the highest first.
 func AppendID(b []byte, id freshet.PostID) []byte {
 	return binary.BigEndian.AppendUint64(b, uint64(id))

@@ -27,6 +27,13 @@ type Op interface {
 // ErrAway is wrapped by the errors of Do when Redis did not answer.
 var ErrAway = errors.New("redis does not answer")
 
+var (
+	// ErrBusy is wrapped by the error for a block that changed whenever it was about to be changed.
+	ErrBusy = errors.New("the block changes all the time")
+	// ErrLostZone is wrapped by the error for what cannot be done in a zone that Redis has lost and nobody has recovered.
+	ErrLostZone = errors.New("redis has lost the zone")
+)
+
 // ZoneState is a zone's token, empty when Redis has lost the zone, and whether its recovery is still under way.
 type ZoneState struct {
 	Token      string

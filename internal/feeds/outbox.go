@@ -41,6 +41,12 @@ func encodeOutbox(ids []freshet.PostID, loaded bool) []byte {
 	return encodeIDs(b, ids)
 }
 
+// Posts decodes what was read: the newest length ids, newest first. loaded is false where the older part is only in the
+// post store yet. Unlike ReadOutboxes it writes nothing. Errors wrap ErrCorrupt.
+func (o *ReadOutbox) Posts(length int) (ids []freshet.PostID, loaded bool, err error) {
+	return decodeOutbox(o.Value, length)
+}
+
 // AuthorPosts is what loading an outbox needs of the post store: an author's newest posts below an id (0: the newest),
 // without deleted ones.
 type AuthorPosts interface {

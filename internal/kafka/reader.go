@@ -15,6 +15,7 @@ type Fetched struct {
 	Partition int32
 	Offset    int64
 	Time      time.Time // when its producer made it, by the producer's clock, to the millisecond
+	Key       []byte
 	Value     []byte
 }
 
@@ -59,7 +60,9 @@ func (r *Reader) Poll(ctx context.Context, most int) ([]Fetched, error) {
 	})
 	records := make([]Fetched, 0, fetches.NumRecords())
 	fetches.EachRecord(func(record *kgo.Record) {
-		records = append(records, Fetched{record.Partition, record.Offset, record.Timestamp, record.Value})
+		records = append(records, Fetched{
+			record.Partition, record.Offset, record.Timestamp, record.Key, record.Value,
+		})
 	})
 	return records, errors.Join(errs...)
 }

@@ -11,6 +11,7 @@ import (
 	"freshet"
 	"freshet/internal/events"
 	"freshet/internal/kafka"
+	"freshet/internal/misdeliver"
 )
 
 // statesLinger is how long the news of a follower may wait for others of the same author. Nobody waits for it: until
@@ -132,6 +133,7 @@ func (o *outcomes) add(out Outcome, sent time.Time) {
 func (f *Fanout) do(ctx goka.Context, n *Node, outs outcomes) error {
 	for i, out := range outs.all {
 		if d := out.Delivery; d != nil {
+			d.Followers = misdeliver.To(d.Post, d.Followers)
 			f.writer.Add(ctx.Context(), *d, f.tell(d.Author, outs.sent[i], len(d.Followers), ctx.DeferCommit()))
 		}
 	}

@@ -196,6 +196,20 @@ func Restate(follower freshet.Number, row *freshet.Following) []Statement {
 	return statements
 }
 
+// Absent is what a tree is told that holds a follower whose row knows of no relation to the followee: that it is not
+// so. Its version is below that of every event which the row has yet to see, so that whatever the row says by the time the
+// tree reports, the two are compared and the row has the last word. It is false if the row knows of a relation.
+func Absent(follower freshet.Number, row *freshet.Following, followee freshet.Number) (Statement, bool) {
+	if _, known := row.Relation(followee); known {
+		return Statement{}, false
+	}
+	s := Statement{Followee: followee, Follower: follower}
+	if row != nil && row.Next > 0 {
+		s.Version = VersionOf(row.Next-1) | lastAttempt
+	}
+	return s, true
+}
+
 // truth is what the row says of the followee; a relation that it doesn't have is not so, with a version from which the
 // "yes" that is answered, if it was one, can be told to be older.
 func truth(row *freshet.Following, follower, followee freshet.Number, asked int64) Statement {

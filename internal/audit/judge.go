@@ -1,0 +1,106 @@
+package audit
+
+import (
+	"slices"
+
+	"freshet"
+	"freshet/internal/feeds"
+	"freshet/views"
+)
+
+// account is what is known of one account with a warm feed.
+type account struct {
+	number freshet.Number
+	row    *freshet.Following
+	feed   feeds.Feed
+	logged []freshet.PostID
+	lists  map[freshet.Number]*list // its own, and of everyone whom it follows
+	pulled views.Pulled
+}
+
+// entry is a post of an author.
+type entry struct {
+	post   freshet.PostID
+	author freshet.Number
+}
+
+// suspicion is what a feed has and should not, or should have and has not, unless it is deleted or hidden.
+type suspicion struct {
+	missing []entry
+	// strange are posts that no list of an author has whom the account follows.
+	strange []freshet.PostID
+	// entries is how many posts were compared.
+	entries int
+}
+
+// delivers says whether the author's posts come to the feed by the tree, and so have to be in it. Those of others are
+// read from outboxes: of authors whose tree has reported the reader later than the row from which the feed was built,
+// and of authors that are or were pulled.
+func (a account) delivers(r freshet.Relation) bool {
+	return r.Applied && r.AppliedAt <= a.feed.RowVersion && !a.pulled.Has(r.Account)
+}
+
+// authors are those whose lists an account's feed is compared with.
+func authors(number freshet.Number, row *freshet.Following) []freshet.Number {
+	all := []freshet.Number{number}
+	for _, r := range row.All() {
+		if r.Follows {
+			all = append(all, r.Account)
+		}
+	}
+	return all
+}
+
+// suspect is the rule: it compares a feed with its row and with lists. Only posts that are flushed count.
+func suspect(a account, layout feeds.Layout, flushed func(freshet.PostID) bool) suspicion {
+	var s suspicion
+	stored := slices.Concat(a.feed.IDs, a.logged)
+	stored = feeds.Newest(stored, len(stored))
+	floor := layout.Floor(a.feed.IDs)
+	room := len(stored)
+	theirs := make([]freshet.PostID, 0, room+room/4+16)
+	if own := a.lists[a.number]; own != nil {
+		theirs = append(theirs, down(own.ids, lowest(stored))...)
+	}
+	for _, r := range a.row.All() {
+		of := a.lists[r.Account]
+		if !r.Follows || of == nil {
+			continue
+		}
+		must := a.delivers(r) && !of.unwell && !a.row.Mutes(r.Account) && !a.row.Blocks(r.Account)
+		for _, id := range down(of.ids, min(floor, lowest(stored))) {
+			theirs = append(theirs, id)
+			if !must || id < floor || !flushed(id) {
+				continue
+			}
+			s.entries++
+			if _, has := slices.BinarySearchFunc(stored, id, newestFirst); !has {
+				s.missing = append(s.missing, entry{id, r.Account})
+			}
+		}
+	}
+	slices.Sort(theirs)
+	for _, id := range stored {
+		if _, known := slices.BinarySearch(theirs, id); !known && flushed(id) {
+			s.strange = append(s.strange, id)
+		}
+	}
+	return s
+}
+
+// lowest is the lowest of ids, newest first; 0 of none.
+func lowest(ids []freshet.PostID) freshet.PostID {
+	if len(ids) == 0 {
+		return 0
+	}
+	return ids[len(ids)-1]
+}
+
+// down is those of ids, newest first, that are not below floor.
+func down(ids []freshet.PostID, floor freshet.PostID) []freshet.PostID {
+	if floor == 0 {
+		return ids
+	}
+	at, _ := slices.BinarySearchFunc(ids, floor-1, newestFirst)
+	return ids[:at]
+}

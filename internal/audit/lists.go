@@ -1,0 +1,144 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"freshet"
+	"freshet/internal/feeds"
+	"freshet/internal/posts"
+)
+
+// list is an author's newest posts.
+type list struct {
+	// ids are those that outbox and post store have together, newest first, at most as many as a feed holds.
+	ids []freshet.PostID
+	// lacks are those that the post store has and the outbox should have.
+	lacks []freshet.PostID
+	// corrupt: the outbox cannot be read. unwell: its zone is lost or being recovered, so it says little.
+	corrupt, unwell bool
+}
+
+// lists keeps the lists of authors that were read lately.
+type lists struct {
+	conn   feeds.Conn
+	layout feeds.Layout
+	store  posts.Store
+	most   int // bytes
+
+	mu   sync.Mutex
+	kept map[freshet.Number]*list
+	size int
+}
+
+func newLists(conn feeds.Conn, layout feeds.Layout, store posts.Store, most int) *lists {
+	return &lists{conn: conn, layout: layout, store: store, most: most, kept: map[freshet.Number]*list{}}
+}
+
+const (
+	// listCost is what a list takes beside its ids: the list, its place in the map, and what the allocator rounds up.
+	listCost = 160
+	// outboxesAtOnce are read in one pipeline, and storeReads are under way at a time.
+	outboxesAtOnce = 256
+	storeReads     = 16
+)
+
+// get returns the lists of authors.
+func (l *lists) get(ctx context.Context, authors []freshet.Number) (map[freshet.Number]*list, error) {
+	found := make(map[freshet.Number]*list, len(authors))
+	var missing []freshet.Number
+	l.mu.Lock()
+	for _, author := range authors {
+		if kept, ok := l.kept[author]; ok {
+			found[author] = kept
+		} else {
+			missing = append(missing, author)
+		}
+	}
+	l.mu.Unlock()
+	for some := range slices.Chunk(missing, outboxesAtOnce) {
+		read, err := l.read(ctx, some)
+		if err != nil {
+			return nil, err
+		}
+		l.mu.Lock()
+		for i, author := range some {
+			found[author] = read[i]
+			if _, known := l.kept[author]; !known {
+				l.kept[author] = read[i]
+				l.size += listCost + 8*(len(read[i].ids)+len(read[i].lacks))
+			}
+		}
+		for author, kept := range l.kept { // in no order: whoever is needed again is read again
+			if l.size <= l.most {
+				break
+			}
+			l.size -= listCost + 8*(len(kept.ids)+len(kept.lacks))
+			delete(l.kept, author)
+		}
+		l.mu.Unlock()
+	}
+	return found, nil
+}
+
+// read reads outboxes, and then the post store: what is in the store by the second reading and flushed was in the
+// outbox by the first.
+func (l *lists) read(ctx context.Context, authors []freshet.Number) ([]*list, error) {
+	reads, ops := make([]*feeds.ReadOutbox, len(authors)), make([]feeds.Op, len(authors))
+	for i, author := range authors {
+		reads[i] = &feeds.ReadOutbox{Author: author}
+		ops[i] = reads[i]
+	}
+	if err := l.conn.Do(ctx, ops...); err != nil {
+		return nil, fmt.Errorf("read %d outboxes: %w", len(authors), err)
+	}
+	all := make([]*list, len(authors))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(storeReads)
+	for i, author := range authors {
+		g.Go(func() error {
+			stored, err := l.store.ByAuthor(ctx, author, 0, l.layout.FeedLength)
+			if err != nil {
+				return fmt.Errorf("read the posts of account %d from the post store: %w", author, err)
+			}
+			all[i] = l.merge(reads[i], stored)
+			return nil
+		})
+	}
+	return all, g.Wait()
+}
+
+// merge is the list of an author.
+func (l *lists) merge(read *feeds.ReadOutbox, stored []freshet.Post) *list {
+	outbox, loaded, err := read.Posts(l.layout.FeedLength)
+	of := &list{corrupt: errors.Is(err, feeds.ErrCorrupt), unwell: !read.State.Well()}
+	floor := l.layout.Floor(outbox)
+	union := outbox
+	for _, post := range stored {
+		if _, has := slices.BinarySearchFunc(outbox, post.ID, newestFirst); has {
+			continue
+		}
+		// One that was not loaded from the store yet will be, before anybody relies on it.
+		if loaded && post.ID > floor {
+			of.lacks = append(of.lacks, post.ID)
+		}
+		union = append(union[:len(union):len(union)], post.ID)
+	}
+	of.ids = slices.Clone(feeds.Newest(slices.Clone(union), l.layout.FeedLength))
+	return of
+}
+
+func newestFirst(a, b freshet.PostID) int {
+	switch {
+	case a > b:
+		return -1
+	case a < b:
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,9 @@
+package audit
+
+import (
+	"testing"
+
+	"freshet/internal/kafka/kafkatest"
+)
+
+func TestMain(m *testing.M) { kafkatest.Main(m) }
