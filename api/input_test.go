@@ -86,8 +86,8 @@ func (a answer) names(status int, input string) {
 	}
 }
 
-// TestBadFields: every field of a body that openapi.yaml knows refuses what it must, and the answer names it. Lines of a
-// batch are judged as posts are.
+// TestBadFields: every field of a body that openapi.yaml knows refuses what it must, and the answer names it. Lines of
+// a batch are judged as posts are.
 func TestBadFields(t *testing.T) {
 	p := deploy(t).start(t)
 	p.register("ada")

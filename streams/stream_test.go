@@ -134,6 +134,9 @@ func TestWhatAStreamShows(t *testing.T) {
 			return false
 		}
 	})
+	if e := r.next(); !strings.HasPrefix(e.text(), "end ") || !strings.Contains(e.text(), `"status":404`) {
+		t.Errorf("the closed account was told %q, not why its stream ends", e.text())
+	}
 	select {
 	case e := <-r.events:
 		t.Errorf("the closed account was told %q", e.text())

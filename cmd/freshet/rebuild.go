@@ -95,8 +95,8 @@ func rebuildFeedsCommand() *cobra.Command {
 		Use:   "feeds [ACCOUNT...]",
 		Short: "Make feeds cold, so that the next read of each builds it anew",
 		Long: `Makes feeds cold: of the accounts given, of those whose ids are on the standard input (-), or all. The next
-read of a feed builds it from the outboxes of everybody whom the account follows, so whatever was wrong in the feed is gone.
-What is wrong in outboxes is not: fan-out has to read the posts again first (freshet offsets reset).
+read of a feed builds it from the outboxes of everybody whom the account follows, so whatever was wrong in the feed is
+gone. What is wrong in outboxes is not: fan-out has to read the posts again first (freshet offsets reset).
 
 Readers notice that a page takes some milliseconds longer. The rate keeps them from building too many at once.
 
@@ -205,7 +205,8 @@ func rebuildStoreCommand() *cobra.Command {
 		Use:   "store",
 		Short: "Store every post that the log has once more, in Cassandra",
 		Long: `Reads the log of posts from its beginning and stores each event once more. Nothing older replaces anything
-newer, so posts that are there stay as they are, and the archive may run. What the log does not have any more is left as it is.
+newer, so posts that are there stay as they are, and the archive may run. What the log does not have any more is
+left as it is.
 
 A post store that is embedded belongs to its process, which does the same by
 freshet offsets reset --group archive --topic posts --to earliest --execute

@@ -9,12 +9,12 @@ import (
 	"freshet/internal/posts"
 )
 
-// Who saves a post and who sweeps have to agree on where a sweep looks, with clocks that may be hours apart. So no clock
-// of one is compared with that of another. Slots are what ids say. A sweep notes in the store that it is going to look
-// through the slots up to some one, waits for closeWait, and only then looks. Who saves a post knows which slots are
-// closed, as of trustFor ago at most by its own clock: if its post, once it is saved, is in none of them, the post was
-// there before the sweep looks. If it is in one, because the id is old or a clock is far ahead, no sweep need find it,
-// and nobody is told that it will be published.
+// Who saves a post and who sweeps have to agree on where a sweep looks, with clocks that may be hours apart. So no
+// clock of one is compared with that of another. Slots are what ids say. A sweep notes in the store that it is going to
+// look through the slots up to some one, waits for closeWait, and only then looks. Who saves a post knows which slots
+// are closed, as of trustFor ago at most by its own clock: if its post, once it is saved, is in none of them, the post
+// was there before the sweep looks. If it is in one, because the id is old or a clock is far ahead, no sweep need find
+// it, and nobody is told that it will be published.
 const (
 	// lookEvery is how often a process asks which slots are closed.
 	lookEvery = time.Second

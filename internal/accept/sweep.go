@@ -18,8 +18,8 @@ import (
 
 const (
 	// SweepAge is how old a mark is, by the post's id, before a sweep looks at it: longer than a producer tries, which is
-	// 40 s while Kafka is away, so that sweeps find what nobody works on any more. One that comes too soon, by a clock that
-	// is ahead, publishes a post twice.
+	// 40 s while Kafka is away, so that sweeps find what nobody works on any more. One that comes too soon, by a clock
+	// that is ahead, publishes a post twice.
 	SweepAge = time.Minute
 	// sweepEvery is the pause between two sweeps of a process, of which up to a half more is drawn: the processes take
 	// turns then, and what one has swept the next one passes over.

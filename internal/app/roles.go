@@ -236,8 +236,8 @@ func (a *App) api() error {
 	// It also runs where posts are not saved first: other processes may do so, or have done so.
 	a.parts = append(a.parts, part{"posts that are saved and not published", desk.Run})
 	c := api.Config{
-		Accounts: accounts, Stats: stats, Following: rows, Fresh: fresh, Followers: a.servers.store, Feeds: reader, Posts: reader,
-		Streams: hub, Publisher: desk, Emitters: writers, CursorKey: a.servers.key, Log: a.log,
+		Accounts: accounts, Stats: stats, Following: rows, Fresh: fresh, Followers: a.servers.store,
+		Feeds: reader, Posts: reader, Streams: hub, Publisher: desk, Emitters: writers, CursorKey: a.servers.key, Log: a.log,
 		Answers:   &idempotency.Store{Conn: a.servers.conn},
 		RateLimit: a.cfg.RateLimit, RateBurst: a.cfg.RateBurst, MaxInFlight: a.cfg.MaxInFlight,
 	}

@@ -15,8 +15,8 @@ type Delivery struct {
 	Large bool
 }
 
-// Batch is what is flushed together, filled by Backlog.Take. The order of its operations depends on nothing but the order
-// in which deliveries came, so that a simulation can repeat it.
+// Batch is what is flushed together, filled by Backlog.Take. The order of its operations depends on nothing but the
+// order in which deliveries came, so that a simulation can repeat it.
 //
 // An entry costs no allocation: it is noted as it comes, 16 bytes behind the one before, and the flush sorts what has
 // come by block. Looking the block up for each entry would cost ten times as much, because of the caches it misses.

@@ -175,7 +175,7 @@ const seedProvider = "[{class_name: org.apache.cassandra.locator.SimpleSeedProvi
 // cassandraFlags are the JVM's: memory, a quick start of a single node, and the doors that Java 17 keeps shut.
 func cassandraFlags() []string {
 	flags := []string{
-		"-Xms512m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Djava.awt.headless=true",
+		"-Xms512m", "-Xmx768m", "-XX:+ExitOnOutOfMemoryError", "-XX:-UsePerfData", "-Djava.awt.headless=true",
 		"-Djdk.attach.allowAttachSelf=true",
 		"-Dcassandra.skip_wait_for_gossip_to_settle=0",
 		"-Dcassandra.ring_delay_ms=100",

@@ -197,8 +197,8 @@ func Restate(follower freshet.Number, row *freshet.Following) []Statement {
 }
 
 // Absent is what a tree is told that holds a follower whose row knows of no relation to the followee: that it is not
-// so. Its version is below that of every event which the row has yet to see, so that whatever the row says by the time the
-// tree reports, the two are compared and the row has the last word. It is false if the row knows of a relation.
+// so. Its version is below that of every event which the row has yet to see, so that whatever the row says by the time
+// the tree reports, the two are compared and the row has the last word. It is false if the row knows of a relation.
 func Absent(follower freshet.Number, row *freshet.Following, followee freshet.Number) (Statement, bool) {
 	if _, known := row.Relation(followee); known {
 		return Statement{}, false
