@@ -28,6 +28,7 @@ import (
 // A reader that stands still, over a real connection, is dropped; another one is told everything meanwhile, and who was
 // dropped comes back and misses nothing.
 func TestAReaderThatStandsStillIsDropped(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	p.register("ann", "bob")
@@ -123,6 +124,7 @@ func (s *signer) token(t *testing.T, account string, until time.Time) string {
 
 // A stream whose credentials are revoked or expire says so and ends; those of others go on.
 func TestCredentialsEnd(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	tokens, keys := newSigner(t), filepath.Join(d.dir, "keys.json")
 	create := func(life time.Duration) (auth.Key, string) {

@@ -201,6 +201,7 @@ func TestSlowReader(t *testing.T) {
 
 // A stream that begins before what the process has kept reads the log, and goes on live.
 func TestResumeFromTheLog(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	h := d.hub(func(c *streams.Config) { c.Ring = 16 })
@@ -263,6 +264,7 @@ func TestRedisIsAway(t *testing.T) {
 
 // A follow that another process took comes to this one behind posts of whom is followed: they are told all the same.
 func TestFollowThatComesLate(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	p.register("ann", "bob", "cid")

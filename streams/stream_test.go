@@ -78,6 +78,7 @@ func (p *process) awaitPulled(author string) {
 
 // A stream shows what the feed shows at the time: edits, deletes, and who may see whom.
 func TestWhatAStreamShows(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	p.register("ann", "bob", "cid", "dee")
@@ -147,6 +148,7 @@ func TestWhatAStreamShows(t *testing.T) {
 // Who comes back with the id of an event gets all that came since: from the same process, from another one, and after
 // a restart.
 func TestResume(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p, other := d.api("one"), d.api("two")
 	p.register("ann", "bob", "cid")

@@ -48,6 +48,7 @@ type abused struct {
 // TestAbuse: whatever a caller sends, or does not, the process stays below its memory, another caller is answered
 // meanwhile, and nothing is there afterwards but what was acknowledged.
 func TestAbuse(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	kafka, err := embedded.StartKafka(filepath.Join(dir, "kafka"), "127.0.0.1:0")
 	if err != nil {
