@@ -20,7 +20,6 @@ import (
 	"freshet/internal/config"
 	"freshet/internal/kafka"
 	"freshet/internal/offsets"
-	"freshet/internal/posts/cassandrastore"
 	"freshet/internal/replay"
 )
 
@@ -198,11 +197,9 @@ func (r *replaying) carryOut(cmd *cobra.Command, replayer *replay.Replayer, stat
 		}
 		c := r.kafka.config
 		c.Prefix = r.kafka.names.Prefix
-		store, err := cassandrastore.Open(cmd.Context(), cassandrastore.Options{
-			Addrs: c.Cassandra, Keyspace: c.Keyspace(), Access: login.Cassandra, Log: slog.Default(),
-		})
+		store, err := openStore(cmd.Context(), c, login)
 		if err != nil {
-			return fmt.Errorf("--cassandra: %w", err)
+			return err
 		}
 		defer store.Close() //nolint:errcheck // it was only read
 		options.Store = store

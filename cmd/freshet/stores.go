@@ -80,13 +80,11 @@ func (f *storeFlags) open(ctx context.Context, progress func(stage string, done,
 	closers = append(closers, conn.Close)
 	var store posts.Store
 	if len(c.Cassandra) > 0 {
-		store, err = cassandrastore.Open(ctx, cassandrastore.Options{
-			Addrs: c.Cassandra, Keyspace: c.Keyspace(), Replication: c.PostReplicas(), Access: login.Cassandra,
-			Log: slog.Default(),
-		})
+		opened, err := openStore(ctx, c, login)
 		if err != nil {
-			return s, fmt.Errorf("--cassandra: %w", err)
+			return s, err
 		}
+		store = opened
 		closers = append(closers, store.Close)
 	}
 	dir, err := os.MkdirTemp("", "freshet-audit-")
@@ -99,6 +97,26 @@ func (f *storeFlags) open(ctx context.Context, progress func(stage string, done,
 		Logger: slog.Default(), Progress: progress,
 	}
 	return s, nil
+}
+
+// openStore opens the post store that a deployment has in Cassandra. It makes none: a prefix that is wrong is told.
+func openStore(ctx context.Context, c config.Config, login config.Login) (*cassandrastore.Store, error) {
+	o := cassandrastore.Options{
+		Addrs: c.Cassandra, Keyspace: c.Keyspace(), Replication: c.PostReplicas(), Access: login.Cassandra,
+		Log: slog.Default(),
+	}
+	isNew, err := cassandrastore.Check(ctx, o)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("--cassandra: %w", err)
+	case isNew:
+		return nil, usage("--cassandra: there is no post store in keyspace %s: is --prefix that of the processes?", o.Keyspace)
+	}
+	store, err := cassandrastore.Open(ctx, o)
+	if err != nil {
+		return nil, fmt.Errorf("--cassandra: %w", err)
+	}
+	return store, nil
 }
 
 // layoutIsUsage gives the error of a wrong number of zones, or of a post store that was not named, the exit code of
