@@ -174,7 +174,8 @@ func (f *Fresh) state() (moved <-chan struct{}, err error) {
 	return f.moved, nil
 }
 
-// Await returns nil once the views are not behind, at the latest when ctx ends: then with an error that wraps ErrBehind.
+// Await returns nil once the views are not behind, at the latest when ctx ends: then with an error that wraps
+// ErrBehind.
 func (f *Fresh) Await(ctx context.Context) error {
 	for {
 		moved, err := f.state()

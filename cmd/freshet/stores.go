@@ -110,7 +110,7 @@ func openStore(ctx context.Context, c config.Config, login config.Login) (*cassa
 	case err != nil:
 		return nil, fmt.Errorf("--cassandra: %w", err)
 	case isNew:
-		return nil, usage("--cassandra: there is no post store in keyspace %s: is --prefix that of the processes?", o.Keyspace)
+		return nil, usage("--cassandra: keyspace %s has no post store: is --prefix that of the processes?", o.Keyspace)
 	}
 	store, err := cassandrastore.Open(ctx, o)
 	if err != nil {

@@ -147,8 +147,8 @@ func (d *Desk) sweepSlot(ctx context.Context, slot posts.Slot) error {
 	return nil
 }
 
-// sweepSome publishes those of marked posts that are not known to be in the log, and takes the marks off. It returns how
-// many may still wait, 0 without an error.
+// sweepSome publishes those of marked posts that are not known to be in the log, and takes the marks off. It returns
+// how many may still wait, 0 without an error.
 func (d *Desk) sweepSome(ctx context.Context, ids []freshet.PostID) (waiting int, err error) {
 	saved, err := d.Marks.Saved(ctx, ids)
 	if err != nil {

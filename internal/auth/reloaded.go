@@ -46,7 +46,8 @@ type loading struct {
 	patient time.Time // until when those wait for it who have an older value
 }
 
-// get returns the value, read again if the last attempt is older than a time; a must waits for that as long as it takes.
+// get returns the value, read again if the last attempt is older than a time; a must waits for that as long as it
+// takes.
 // An error means that there never was a value.
 func (r *reloaded[T]) get(ctx context.Context, maxAge time.Duration, must bool) (*T, error) {
 	last := r.last.Load()
