@@ -231,6 +231,10 @@ func (m *misdelivered) findsExactly(
 // repaired finds the damage, repairs it, and proves that nothing is left, while clients post and readers read.
 func (m *misdelivered) repaired(clients []*client) {
 	m.t.Helper()
+	missing, extra, excused := m.damage()
+	if len(missing) == 0 || len(extra) == 0 {
+		m.t.Fatalf("the bug has done nothing: %d posts are missing, %d are extra", len(missing), len(extra))
+	}
 	before := m.operations.Load()
 	readers := m.read(2, uint64(before)<<16)
 	for _, c := range clients {
@@ -239,10 +243,6 @@ func (m *misdelivered) repaired(clients []*client) {
 	finished := m.work(clients, 1<<40, onlyPosts)
 	m.awaitOperations(before+10, finished)
 
-	missing, extra, excused := m.damage()
-	if len(missing) == 0 || len(extra) == 0 {
-		m.t.Fatalf("the bug has done nothing: %d posts are missing, %d are extra", len(missing), len(extra))
-	}
 	found := m.found()
 	m.findsExactly("after the bug", audit.Missing, found, missing, nil)
 	m.findsExactly("after the bug", audit.Extra, found, extra, excused)
