@@ -53,7 +53,8 @@ type Flushed struct {
 
 // Flush writes the feed entries of ready, and the heads of next: bodies, tombstones and outboxes. The heads of ready
 // were written by the flush before this one and acknowledged, or, if that is not so, are written first. So whoever
-// finds a post missing in a feed finds it in the outbox, and whoever finds it in a feed finds its body. next may be nil.
+// finds a post missing in a feed finds it in the outbox, and whoever finds it in a feed finds its body. next may be
+// nil.
 //
 // After an error both may have been written in part, and are to be flushed again after Recover. Heads that Redis has
 // acknowledged and lost are not written again by that, but what is not yet flushed comes again, because the session
