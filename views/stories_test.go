@@ -139,9 +139,14 @@ func (s *stage) deliver(n int, followers ...freshet.Number) error {
 			Post: s.id(n), Token: s.flusher.Token(s.layout.OfPost(s.id(n))), Offset: int64(n), Body: body,
 		},
 	}, func(error) {})
-	_, batch := backlog.Take()
-	_, err = s.flusher.Flush(s.Context(), batch, nil)
-	return err
+	for !backlog.Empty() {
+		ready, next := backlog.Take()
+		if _, err := s.flusher.Flush(s.Context(), ready, next); err != nil {
+			return err
+		}
+		backlog.Flushed().Done(nil)
+	}
+	return nil
 }
 
 func (s *stage) mustDeliver(n int, followers ...freshet.Number) {

@@ -29,7 +29,6 @@ type Batch struct {
 	logs   []AppendLog
 	ops    []Op
 	ready  bool // logs are those of entries
-	headed bool // Redis has acknowledged the heads
 }
 
 // entry is a post for an account.
@@ -44,7 +43,7 @@ func NewBatch() *Batch { return &Batch{heads: newHeads()} }
 // Reset empties a batch whose flush is over, to be filled again. What a flush has answered must not be used any more.
 func (b *Batch) Reset() {
 	b.heads.reset()
-	b.entries, b.ready, b.headed = b.entries[:0], false, false
+	b.entries, b.ready = b.entries[:0], false
 }
 
 // take moves entries to the end of the batch, out of a list that is empty then.

@@ -51,43 +51,26 @@ type Flushed struct {
 	Outboxes []*AppendOutbox
 }
 
-// Flush writes the feed entries of ready, and the heads of next: bodies, tombstones and outboxes. The heads of ready
-// were written by the flush before this one and acknowledged, or, if that is not so, are written first. So whoever
-// finds a post missing in a feed finds it in the outbox, and whoever finds it in a feed finds its body. next may be
-// nil.
+// Flush writes the feed entries of ready, which was next in the flush before this one, and the heads of next: bodies,
+// tombstones and outboxes. So whoever finds a post missing in a feed finds it in the outbox, and whoever finds it in a
+// feed finds its body.
 //
 // After an error both may have been written in part, and are to be flushed again after Recover. Heads that Redis has
 // acknowledged and lost are not written again by that, but what is not yet flushed comes again, because the session
 // goes back.
 func (f *Flusher) Flush(ctx context.Context, ready, next *Batch) (Flushed, error) {
-	if !ready.headed {
-		if err := f.guarded(ctx, ready.first()); err != nil {
-			return Flushed{}, fmt.Errorf("write what comes before %d feed entries: %w", ready.Entries(), err)
-		}
-		ready.headed = true
-	}
-	ops, flushed := ready.second(), Flushed{}
 	grouped := make(chan struct{})
-	if next != nil {
-		ops = append(ops, next.first()...)
-		ready.ops, flushed.Outboxes = ops, next.outboxes
-		go func() { // while Redis writes
-			defer close(grouped)
-			next.group()
-		}()
-	} else {
-		close(grouped)
-	}
-	err := f.guarded(ctx, ops)
+	go func() { // while Redis writes
+		defer close(grouped)
+		next.group()
+	}()
+	ready.ops = append(ready.second(), next.first()...)
+	err := f.guarded(ctx, ready.ops)
 	<-grouped
 	if err != nil {
 		return Flushed{}, fmt.Errorf("flush %d feed entries: %w", ready.Entries(), err)
 	}
-	if next != nil {
-		next.headed = true
-	}
-	flushed.Logs = ready.logs
-	return flushed, nil
+	return Flushed{Logs: ready.logs, Outboxes: next.outboxes}, nil
 }
 
 // Note writes watermarks into every zone: everything below these offsets is flushed. They are the positions of a
