@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"freshet"
+	"freshet/internal/pause"
 )
 
 // lateFor is how far back posts are looked for when an account is found to follow somebody more. A follow that another
@@ -23,7 +24,7 @@ type late struct {
 // late.
 func (h *Hub) catchUp(ctx context.Context) {
 	var waiting []late
-	for pause := firstPause; ; {
+	for wait := firstPause; ; {
 		err := h.refreshAll()
 		waiting = append(waiting, h.takeLate()...)
 		if err == nil {
@@ -35,13 +36,13 @@ func (h *Hub) catchUp(ctx context.Context) {
 			case <-ctx.Done():
 				return
 			}
-			pause = firstPause
+			wait = firstPause
 			continue
 		}
-		if !sleep(ctx, pause) {
+		if pause.For(ctx, wait) != nil {
 			return
 		}
-		pause = min(2*pause, lastPause)
+		wait = min(2*wait, lastPause)
 	}
 }
 

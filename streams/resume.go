@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"freshet/internal/kafka"
+	"freshet/internal/pause"
 )
 
 const (
@@ -243,14 +244,14 @@ func (s *Stream) tell(ctx context.Context, wait time.Duration) (Batch, error) {
 	waiting, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
 	var found []finding
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+	for again := firstPause; ; again = min(2*again, lastPause) {
 		var err error
 		found, err = s.hub.find(waiting, refs)
 		if err == nil && s.hub.cfg.Fresh.Err() == nil &&
 			!slices.ContainsFunc(found, func(f finding) bool { return !f.known }) {
 			break
 		}
-		if !sleep(waiting, pause) {
+		if pause.For(waiting, again) != nil {
 			return Batch{}, ctx.Err() // the rest of the past is told by a later call
 		}
 	}

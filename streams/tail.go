@@ -10,6 +10,7 @@ import (
 
 	"freshet"
 	"freshet/internal/kafka"
+	"freshet/internal/pause"
 	"freshet/views"
 )
 
@@ -37,7 +38,7 @@ func (h *Hub) Run(ctx context.Context) error {
 	}
 	defer lookup.Close()
 	var from, ends map[int32]int64
-	for pause := firstPause; ; pause = min(2*pause, lastPause) {
+	for wait := firstPause; ; wait = min(2*wait, lastPause) {
 		if from, ends, err = h.begin(ctx, lookup); err == nil {
 			break
 		}
@@ -45,7 +46,7 @@ func (h *Hub) Run(ctx context.Context) error {
 			return nil
 		}
 		h.log.Warn("the streams do not know where the log of posts ends, trying again", "error", err)
-		if !sleep(ctx, pause) {
+		if pause.For(ctx, wait) != nil {
 			return nil
 		}
 	}
@@ -129,7 +130,7 @@ func (h *Hub) step(ctx context.Context, reader *kafka.Reader) {
 	if err != nil && ctx.Err() == nil {
 		h.log.Warn("the log of posts cannot be read everywhere, trying again", "error", err)
 		if len(records) == 0 {
-			sleep(ctx, lastPause)
+			_ = pause.For(ctx, lastPause) // the loop looks whether ctx has ended
 		}
 	}
 	if len(records) > 0 {
@@ -147,7 +148,7 @@ func (h *Hub) round(ctx context.Context, records []kafka.Fetched) {
 	h.read.Add(int64(len(entries)))
 	told := make([]*slot, len(entries)) // what is known of them; nil: nothing, or that there is nothing to tell
 	known := make([]bool, len(entries))
-	for pause := firstPause; ; {
+	for wait := firstPause; ; {
 		err := h.refreshAll()
 		if err == nil {
 			open := h.handOut(entries, told, known)
@@ -166,16 +167,16 @@ func (h *Hub) round(ctx context.Context, records []kafka.Fetched) {
 		if ctx.Err() != nil {
 			return
 		}
-		if pause == firstPause {
+		if wait == firstPause {
 			h.waiting.Add(int64(len(entries)))
 		}
-		if err != nil && pause >= lastPause {
+		if err != nil && wait >= lastPause {
 			h.log.Warn("streams wait for what cannot be read now", "error", err)
 		}
-		if !sleep(ctx, pause) {
+		if pause.For(ctx, wait) != nil {
 			return
 		}
-		pause = min(2*pause, lastPause)
+		wait = min(2*wait, lastPause)
 	}
 }
 
@@ -334,16 +335,4 @@ func (h *Hub) find(ctx context.Context, refs []ref) ([]finding, error) {
 		}
 	}
 	return found, nil
-}
-
-// sleep waits, and says whether ctx has not ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
-	}
 }

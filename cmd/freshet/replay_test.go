@@ -45,7 +45,7 @@ func (r reader) do(method, path, body string) string {
 func (r reader) feed() (texts []string) {
 	r.t.Helper()
 	var page struct{ Items []struct{ Text string } }
-	if err := json.Unmarshal([]byte(r.do(http.MethodGet, "/v1/accounts/ada/feed?limit=50", "")), &page); err != nil {
+	if err := json.Unmarshal([]byte(r.do(http.MethodGet, "/v1/accounts/ada/feed?limit=100", "")), &page); err != nil {
 		r.t.Fatal(err)
 	}
 	for _, post := range page.Items {
@@ -85,13 +85,24 @@ func TestReplayMakesFeedsRight(t *testing.T) {
 	settled(t, kafka)
 	r.feed() // from now on it is warm
 	post := func(i int) { r.do(http.MethodPost, "/v1/posts", fmt.Sprintf(`{"author":"bela","text":"%d"}`, i)) }
-	const bad, live = 20, 10
-	for i := range bad {
-		post(i)
+	const more, live = 20, 10
+	bad := 0
+	// Until a read has noted that the tree holds ada, reads find in the outbox what is missing, and put it back.
+	r.await("a post is lost", func() bool {
+		post(bad)
+		bad++
+		r.await("delivered", func() bool { return len(r.feed()) == bad })
+		lose(t, a)
+		return len(r.feed()) < bad
+	})
+	left := len(r.feed())
+	for range more {
+		post(bad)
+		bad++
 	}
-	r.await("delivered", func() bool { return len(r.feed()) == bad })
-	lost := lose(t, a)
-	r.await("lost by the bug", func() bool { return len(r.feed()) < bad })
+	r.await("delivered", func() bool { return len(r.feed()) == left+more })
+	lose(t, a)
+	r.await("lost by the bug", func() bool { return len(r.feed()) == left })
 
 	tool("replay fanout --from 1h --plan -o json").expect(t, exitPlan, `"partitions"`, "nothing was done")
 	done := make(chan result, 1)
@@ -107,9 +118,6 @@ func TestReplayMakesFeedsRight(t *testing.T) {
 			t.Errorf("post %d of the feed is %s", i, text)
 		}
 	}
-	if lost == 0 {
-		t.Error("nothing was lost")
-	}
 	var account struct{ Posts int }
 	r.await("each post is counted once", func() bool {
 		text := r.do(http.MethodGet, "/v1/accounts/bela", "")
@@ -121,7 +129,7 @@ func TestReplayMakesFeedsRight(t *testing.T) {
 
 	var states []replay.State
 	if err := json.Unmarshal([]byte(tool("replay status -o json").stdout), &states); err != nil || len(states) != 1 ||
-		states[0].Status != replay.Done || states[0].Copied < bad {
+		states[0].Status != replay.Done || states[0].Copied < int64(bad) {
 		t.Errorf("status: %+v, %v", states, err)
 	}
 	tool("replay fanout --from 1h --author bela").expect(t, 0, "done", "")
@@ -141,7 +149,7 @@ func TestReplayMakesFeedsRight(t *testing.T) {
 const exitFailed = 1
 
 // lose removes from Redis what was delivered and not compacted yet.
-func lose(t *testing.T, a *app.App) int {
+func lose(t *testing.T, a *app.App) {
 	t.Helper()
 	client := redis.NewClient(&redis.Options{Addr: a.Redis()[0]})
 	defer client.Close() //nolint:errcheck // of a test
@@ -154,5 +162,4 @@ func lose(t *testing.T, a *app.App) int {
 			t.Fatal(err)
 		}
 	}
-	return len(keys)
 }

@@ -46,7 +46,7 @@ type Desk struct {
 	// Now is the clock by which ids are minted.
 	Now func() time.Time
 
-	pause    func(ctx context.Context, d time.Duration) bool // sleep, outside tests
+	settle   func(ctx context.Context, d time.Duration) error // pause.For, outside tests
 	saver    saver
 	slots    slots
 	unmarker unmarker

@@ -167,8 +167,8 @@ func (s *stage) desk(ahead time.Duration) *Desk {
 			Emitters: s.writers, Conn: s, Layout: layout, Store: s.store, Log: s.Logger(),
 		},
 		Marks: marks{s.store, s}, SaveFirst: true, Log: s.Logger(),
-		Now:   func() time.Time { return time.Now().Add(ahead) },
-		pause: func(ctx context.Context, _ time.Duration) bool { return ctx.Err() == nil },
+		Now:    func() time.Time { return time.Now().Add(ahead) },
+		settle: func(ctx context.Context, _ time.Duration) error { return ctx.Err() },
 	}
 }
 

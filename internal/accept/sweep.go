@@ -13,6 +13,7 @@ import (
 	"freshet"
 	"freshet/emitters"
 	"freshet/internal/feeds"
+	"freshet/internal/pause"
 	"freshet/internal/posts"
 )
 
@@ -46,7 +47,7 @@ func (d *Desk) Run(ctx context.Context) error {
 		d.sweptTo.Store(d.Now().Add(-SweepAge).UnixNano())
 		for {
 			failed(d.sweep(ctx))
-			if !sleep(ctx, sweepEvery+rand.N(sweepEvery/2)) {
+			if pause.For(ctx, sweepEvery+rand.N(sweepEvery/2)) != nil {
 				return nil
 			}
 		}
@@ -58,7 +59,7 @@ func (d *Desk) keepOpen(ctx context.Context) {
 	failed := d.troubles(ctx, "the post store does not say where posts can be saved")
 	for {
 		failed(d.slots.open(ctx, d.Marks, d.Now()))
-		if !sleep(ctx, lookEvery) {
+		if pause.For(ctx, lookEvery) != nil {
 			return
 		}
 	}
@@ -97,11 +98,11 @@ func (d *Desk) sweep(ctx context.Context) error {
 			return err
 		}
 	}
-	pause := d.pause
-	if pause == nil {
-		pause = sleep
+	settle := d.settle
+	if settle == nil {
+		settle = pause.For
 	}
-	if !pause(ctx, closeWait) {
+	if settle(ctx, closeWait) != nil {
 		return nil
 	}
 	for ; next <= last; next++ {
@@ -207,17 +208,5 @@ func (d *Desk) dropKnown(ctx context.Context, saved map[freshet.PostID]freshet.P
 		if read := op.(*feeds.ReadBody); read.Deleted || read.Body != nil { //nolint:forcetypeassert // they are
 			delete(saved, read.Post)
 		}
-	}
-}
-
-// sleep says whether ctx has not ended meanwhile.
-func sleep(ctx context.Context, d time.Duration) bool {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return true
-	case <-ctx.Done():
-		return false
 	}
 }

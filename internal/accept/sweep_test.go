@@ -152,7 +152,7 @@ func TestSaveWhileASlotIsClosed(t *testing.T) {
 	d := s.open()
 	sweeper := s.later()
 	early, late := s.post("early"), s.post("late")
-	sweeper.pause = func(_ context.Context, wait time.Duration) bool {
+	sweeper.settle = func(_ context.Context, wait time.Duration) error {
 		if wait <= trustFor {
 			t.Errorf("who sweeps waits %s, and who saves believes what it knows for %s", wait, trustFor)
 		}
@@ -169,7 +169,7 @@ func TestSaveWhileASlotIsClosed(t *testing.T) {
 		if d.slots.covered([]freshet.Post{late})[0] {
 			t.Error("a post in a closed slot is covered")
 		}
-		return true
+		return nil
 	}
 	s.sweep(sweeper)
 	if log := s.log(); len(log) != 1 || log[0].Post.Text != "early" {
@@ -182,9 +182,9 @@ func TestSweepsTogether(t *testing.T) {
 	s := newStage(t)
 	s.crashSaved(s.post("one"))
 	first, second := s.later(), s.later()
-	first.pause = func(context.Context, time.Duration) bool {
+	first.settle = func(context.Context, time.Duration) error {
 		s.sweep(second)
-		return true
+		return nil
 	}
 	s.sweep(first)
 	if a, b := first.Counts().Swept, second.Counts().Swept; a != 0 || b != 1 {

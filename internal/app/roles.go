@@ -21,6 +21,7 @@ import (
 	"freshet/internal/feeds"
 	"freshet/internal/idempotency"
 	"freshet/internal/kafka"
+	"freshet/internal/pause"
 	"freshet/internal/posts"
 	"freshet/internal/tables"
 	"freshet/processors/archive"
@@ -212,7 +213,7 @@ func (a *App) api() error {
 		Tiers: tiers, Kept: views.NewKeptOutboxes(), PullSlack: freshet.PullSlack,
 		Recent: views.NewRecent(time.Now), Unwritten: views.NewUnwritten(),
 		Partitions: a.cfg.Partitions, ProduceTimeout: slowest,
-		Now: time.Now, Random: rand.Uint64, Pause: pause, Corrupt: a.foundCorrupt,
+		Now: time.Now, Random: rand.Uint64, Pause: rest, Corrupt: a.foundCorrupt,
 	}
 	hub := streams.New(streams.Config{
 		Brokers: brokers, Topic: names.Topic(freshet.Posts), Partitions: a.cfg.Partitions,
@@ -328,11 +329,6 @@ func (a *App) serveAPI(ctx context.Context, c api.Config) error {
 	return nil
 }
 
-func pause(ctx context.Context, d time.Duration) {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-	case <-ctx.Done():
-	}
+func rest(ctx context.Context, d time.Duration) {
+	_ = pause.For(ctx, d) // who waits looks at ctx
 }

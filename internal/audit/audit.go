@@ -18,6 +18,7 @@ import (
 	"freshet"
 	"freshet/client"
 	"freshet/internal/feeds"
+	"freshet/internal/pause"
 )
 
 // Options say what is audited.
@@ -366,12 +367,8 @@ func (s *Sources) row(ctx context.Context, n freshet.Number, version uint64) (*f
 		if err != nil || row.At() >= version {
 			return row, err
 		}
-		timer := time.NewTimer(rowPause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return nil, context.Cause(ctx)
+		if err := pause.For(ctx, rowPause); err != nil {
+			return nil, err
 		}
 	}
 	return nil, nil //nolint:nilnil // it changes all the time

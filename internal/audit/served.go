@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
-	"time"
 
 	"freshet"
 	"freshet/client"
+	"freshet/internal/pause"
 	"freshet/views"
 )
 
@@ -159,7 +159,7 @@ func (a *Auditor) pages(ctx context.Context, id freshet.AccountID) (shown []fres
 				return nil, false, fmt.Errorf("the feed of %s stays incomplete: is Redis being recovered, or the post store "+
 					"behind? %w", id, client.ErrIncomplete)
 			}
-			if err := wait(ctx, views.KeptFor); err != nil {
+			if err := pause.For(ctx, views.KeptFor); err != nil {
 				return nil, false, err
 			}
 			continue
@@ -176,14 +176,3 @@ func (a *Auditor) pages(ctx context.Context, id freshet.AccountID) (shown []fres
 
 // incompleteTries is how often a page that is not complete is read again, a second apart.
 const incompleteTries = 30
-
-func wait(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
-}

@@ -11,6 +11,7 @@ import (
 
 	"freshet"
 	"freshet/internal/kafka"
+	"freshet/internal/pause"
 	"freshet/views"
 )
 
@@ -52,7 +53,7 @@ func (w *Watch) Run(ctx context.Context) error {
 	for ctx.Err() == nil {
 		if err := w.run(ctx, log); err != nil && ctx.Err() == nil {
 			log.Warn("feeds are not audited at the moment", "error", err)
-			_ = wait(ctx, watchPause) // the loop looks whether ctx has ended
+			_ = pause.For(ctx, watchPause) // the loop looks whether ctx has ended
 		}
 	}
 	return nil

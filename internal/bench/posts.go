@@ -15,6 +15,7 @@ import (
 
 	"freshet"
 	"freshet/emitters"
+	"freshet/internal/pause"
 )
 
 // Opticks by Isaac Newton, 4th edition of 1730, as Project Gutenberg has transcribed it: in the public domain, and like
@@ -133,17 +134,4 @@ func (b *bench) publishOf(
 	return deliveries, nil
 }
 
-func sleepUntil(ctx context.Context, at time.Time) error {
-	wait := time.Until(at)
-	if wait <= 0 {
-		return ctx.Err()
-	}
-	timer := time.NewTimer(wait)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-}
+func sleepUntil(ctx context.Context, at time.Time) error { return pause.For(ctx, time.Until(at)) }

@@ -10,6 +10,8 @@ package rebuild
 import (
 	"context"
 	"time"
+
+	"freshet/internal/pause"
 )
 
 // pace holds something to a rate.
@@ -27,14 +29,7 @@ func (p *pace) spend(ctx context.Context, n int) error {
 		p.due = now
 	}
 	p.due = p.due.Add(time.Duration(float64(n) / p.rate * float64(time.Second)))
-	timer := time.NewTimer(time.Until(p.due))
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return pause.For(ctx, time.Until(p.due))
 }
 
 // Progress is told how far a stage is.

@@ -14,6 +14,7 @@ import (
 	"freshet"
 	"freshet/internal/events"
 	"freshet/internal/kafka"
+	"freshet/internal/pause"
 	"freshet/processors/fanout"
 )
 
@@ -253,7 +254,7 @@ func (u *run) pace(ctx context.Context) error {
 		if wait <= 0 {
 			return ctx.Err()
 		}
-		if err := sleep(ctx, min(wait, lookEvery)); err != nil {
+		if err := pause.For(ctx, min(wait, lookEvery)); err != nil {
 			return err
 		}
 	}
@@ -335,7 +336,7 @@ func (u *run) awaitGroup(ctx context.Context) error {
 		if err := u.tell(ctx); err != nil {
 			return err
 		}
-		if err := sleep(ctx, lookEvery/4); err != nil {
+		if err := pause.For(ctx, lookEvery/4); err != nil {
 			return err
 		}
 	}

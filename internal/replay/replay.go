@@ -18,6 +18,7 @@ import (
 	"freshet"
 	"freshet/internal/kafka"
 	"freshet/internal/offsets"
+	"freshet/internal/pause"
 	"freshet/internal/topology"
 )
 
@@ -212,7 +213,7 @@ func (r *Replayer) Resume(ctx context.Context, group string, rate float64) (Stat
 		return State{}, fmt.Errorf("resume in group %s: %w: begin a new one", name, ErrNone)
 	}
 	for last.Status == Running && time.Since(last.seen) < silentBeats*r.cfg.Beat {
-		if err := sleep(ctx, r.cfg.Beat/2); err != nil {
+		if err := pause.For(ctx, r.cfg.Beat/2); err != nil {
 			return State{}, err
 		}
 		if err := r.states.refresh(ctx); err != nil {
@@ -264,16 +265,5 @@ func (r *Replayer) end(ctx context.Context, group string, status Status) (State,
 		if err := r.states.put(ctx, s); !errors.Is(err, errConflict) {
 			return s, err
 		}
-	}
-}
-
-func sleep(ctx context.Context, d time.Duration) error {
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return ctx.Err()
 	}
 }

@@ -19,6 +19,7 @@ import (
 	"freshet/internal/embedded"
 	"freshet/internal/kafka"
 	"freshet/internal/kafka/kafkatest"
+	"freshet/internal/pause"
 	"freshet/processors/fanout"
 )
 
@@ -111,7 +112,7 @@ func (c *cluster) group() {
 			if err == nil {
 				_ = c.adm.CommitAllOffsets(ctx, names.Group(freshet.FanoutGroup), ends.Offsets()) // again in a moment
 			}
-			_ = sleep(ctx, 10*time.Millisecond)
+			_ = pause.For(ctx, 10*time.Millisecond)
 		}
 	})
 	c.t.Cleanup(func() {
