@@ -35,6 +35,7 @@ var allowed = []struct {
 		"freshet/internal/offsets", "freshet/internal/pause", "freshet/internal/topology",
 		"freshet/processors/directory", "freshet/processors/fanout"}},
 	{"freshet/internal/topology", []string{"freshet", "freshet/emitters", "freshet/processors"}},
+	{"freshet/internal/deadletters", []string{"freshet", "freshet/internal/events", "freshet/internal/kafka"}},
 	{"freshet/internal/demo", []string{}},
 	{"freshet/internal/crash", []string{}},
 	{"freshet/internal/pause", []string{}},

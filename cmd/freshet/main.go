@@ -93,7 +93,7 @@ Unless the environment sets them, GOGC is 300 and GOMEMLIMIT half of the machine
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(devCommand(), runCommand(), importCommand(), offsetsCommand(), keysCommand(), benchCommand(),
 		loadCommand(), checkCommand(), migrateCommand(), topicsCommand(), topologyCommand(), replayCommand(),
-		auditCommand(), whyCommand(), rebuildCommand(), versionCommand())
+		auditCommand(), whyCommand(), rebuildCommand(), dlqCommand(), versionCommand())
 	return root
 }
 

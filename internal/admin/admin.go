@@ -171,6 +171,7 @@ func (c Config) metrics() http.Handler {
 		collectors.NewGoCollector(),
 		collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
 		lagCollector{c.Groups, c.Replays},
+		kafka.DeadLetterCount,
 		prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 			Name: "freshet_ready", Help: "1 when the process can serve, else 0.",
 		}, func() float64 {

@@ -41,6 +41,9 @@ func handleBatches[P any](names freshet.Names, group freshet.Group,
 	callback func(ctx goka.Context, batch []Record[P]) error) goka.ProcessCallback {
 	letters := letterBox{stream: goka.Stream(names.Topic(freshet.DeadLetters)), group: names.Group(group)}
 	return func(ctx goka.Context, value any) {
+		if letters.notMine(ctx) { // a message with headers is never gathered
+			return
+		}
 		batch, ok := value.([]Record[P])
 		switch {
 		case value == nil:

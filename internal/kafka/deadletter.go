@@ -11,6 +11,7 @@ import (
 
 	"github.com/lovoo/goka"
 	"github.com/lovoo/goka/codec"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -22,6 +23,13 @@ const (
 	HeaderOffset    = "dead-letter-offset"    // decimal
 	HeaderTimestamp = "dead-letter-timestamp" // the message's, RFC 3339 with nanoseconds
 	HeaderError     = "dead-letter-error"     // why
+)
+
+// The headers of a message that is tried again: it lies where it lay, behind what has come since, and only one group is
+// to process it. Others pass over it, and so should whoever reads topics without this package.
+const (
+	HeaderOnly  = "dead-letter-only"  // that group, by its name in Kafka
+	HeaderTries = "dead-letter-tries" // how often it was given up, decimal
 )
 
 // maxErrorHeader bounds HeaderError, in bytes: a stack must not push a record over the broker's limit.
@@ -61,6 +69,7 @@ func Loop[T any, P Message[T]](names freshet.Names, group freshet.Group,
 
 // Handle makes a goka callback of one that returns errors.
 //
+//   - A message that is tried again for another group (HeaderOnly) is passed over.
 //   - A message that is nil or *Invalid, and one for which callback returns an error that wraps ErrPoison or panics, is
 //     written to the dead letters, and the stream goes on. A poisoned message is encoded again (Input keeps the bytes).
 //   - Any other error ends the processor, also while it is shutting down, and the message is not committed.
@@ -69,6 +78,9 @@ func Handle[P proto.Message](names freshet.Names, group freshet.Group,
 	callback func(ctx goka.Context, msg P) error) goka.ProcessCallback {
 	letters := letterBox{stream: goka.Stream(names.Topic(freshet.DeadLetters)), group: names.Group(group)}
 	return func(ctx goka.Context, value any) {
+		if letters.notMine(ctx) {
+			return
+		}
 		var msg P
 		var raw func() ([]byte, error)
 		switch v := value.(type) {
@@ -123,9 +135,21 @@ func call[P any](ctx goka.Context, msg P, callback func(goka.Context, P) error) 
 	return callback(guard, msg)
 }
 
+// DeadLetterCount counts, for /metrics, what the groups of this process have given up.
+var DeadLetterCount = prometheus.NewCounterVec(prometheus.CounterOpts{
+	Name: "freshet_dead_letters_total",
+	Help: "Messages that the group could not process and has given up; freshet dlq lists them.",
+}, []string{"group", "topic"})
+
 type letterBox struct {
 	stream goka.Stream
 	group  string
+}
+
+// notMine says that the context's message is tried again for another group.
+func (l letterBox) notMine(ctx goka.Context) bool {
+	only, found := ctx.Headers()[HeaderOnly]
+	return found && string(only) != l.group
 }
 
 // put emits a dead letter; the message that it is about is committed when the letter is acknowledged. nil data becomes
@@ -148,6 +172,7 @@ func (l letterBox) putAt(ctx goka.Context, offset int64, at time.Time, data []by
 		HeaderTimestamp: []byte(at.UTC().Format(time.RFC3339Nano)),
 		HeaderError:     []byte(text),
 	})
+	DeadLetterCount.WithLabelValues(l.group, string(ctx.Topic())).Inc()
 	if data == nil {
 		ctx.Emit(l.stream, ctx.Key(), nil, goka.WithCtxEmitHeaders(headers))
 		return
