@@ -40,7 +40,6 @@ const batchHead = "POST /v1/posts/batch HTTP/1.1\r\nHost: x\r\nContent-Type: app
 // Bodies that do not come hold up nobody: neither the batches of others, nor, when there are more of them than requests
 // may be worked on at once, anything else. They are given up, and nothing of them is written.
 func TestBodiesThatStandStill(t *testing.T) {
-	t.Parallel()
 	d := deploy(t)
 	p := d.start(t).with(func(c *api.Config) { c.MaxInFlight = 8 })
 	p.register("ada")
@@ -71,7 +70,6 @@ func TestBodiesThatStandStill(t *testing.T) {
 
 // Headers that come a byte at a time hold up nobody, and their connections are cut.
 func TestHeadersThatStandStill(t *testing.T) {
-	t.Parallel()
 	p := deploy(t).start(t).with(func(c *api.Config) { c.MaxInFlight = 2 })
 	p.register("ada")
 	var slow []net.Conn

@@ -38,7 +38,6 @@ func (d *deployment) holdTable(t *testing.T, group freshet.Group) (release func(
 // TestViewsBehind: an API process whose view is behind its table does not show what others have hidden. It waits for a
 // second, and then answers that it cannot tell now; posting and what it needs go on.
 func TestViewsBehind(t *testing.T) {
-	t.Parallel()
 	for name, tt := range map[string]struct {
 		group  freshet.Group
 		hide   [2]string

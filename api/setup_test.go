@@ -46,8 +46,10 @@ type deployment struct {
 	stopFollowing func()
 }
 
+// deploy has the test run beside others.
 func deploy(t *testing.T) *deployment {
 	t.Helper()
+	t.Parallel()
 	c := processortest.Start(t, partitions)
 	c.Processor(freshet.DirectoryGroup, directory.New)
 	return &deployment{

@@ -15,6 +15,7 @@ import (
 // The creation of a post that was saved first comes again behind its edit: the stream tells it as readers find it, with
 // the text of the edit, and goes on.
 func TestCreationBehindItsEdit(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	p.register("ann", "bob")
@@ -39,7 +40,7 @@ func TestCreationBehindItsEdit(t *testing.T) {
 func (p *process) createAgain() {
 	p.Helper()
 	topic := freshet.DefaultPrefix + string(freshet.Posts)
-	client, err := kgo.NewClient(kgo.SeedBrokers(p.kafka), kgo.ConsumeTopics(topic),
+	client, err := kgo.NewClient(kgo.SeedBrokers(p.common.Kafka...), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
 	if err != nil {
 		p.Fatal(err)

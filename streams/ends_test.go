@@ -200,6 +200,7 @@ func TestCredentialsEnd(t *testing.T) {
 
 // Who comes back from before what the log has kept is told to read the feed anew, and gets what comes then.
 func TestOlderThanTheLog(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	p.register("ann", "bob")
@@ -212,7 +213,7 @@ func TestOlderThanTheLog(t *testing.T) {
 	p.post("bob", "removed")
 	p.post("ann", "removed, too")
 
-	client, err := kgo.NewClient(kgo.SeedBrokers(d.kafka))
+	client, err := kgo.NewClient(kgo.SeedBrokers(d.common.Kafka...))
 	if err != nil {
 		t.Fatal(err)
 	}

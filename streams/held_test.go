@@ -58,6 +58,7 @@ func (d *deployment) holding(change func(*streams.Config)) (p *process, h *hub, 
 // A post that readers do not find holds up the streams that want it, and no others; each gets all of it in the order of
 // the log, and so do those who come meanwhile, or come back.
 func TestAMissingPostHoldsUpItsOwnStreams(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p, h, ann, dee := d.holding(nil)
 	before := numbered(p, "cid", 0, 2)
@@ -100,6 +101,7 @@ func TestAMissingPostHoldsUpItsOwnStreams(t *testing.T) {
 
 // A post that is deleted while it is held is not told, and does not hold up what comes after it any more.
 func TestAHeldPostIsDeleted(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p, h, ann, _ := d.holding(nil)
 	id := p.post("bob", missing)
@@ -111,6 +113,7 @@ func TestAHeldPostIsDeleted(t *testing.T) {
 
 // Whoever waits for a post for too long is told to read the feed anew, and goes on.
 func TestAPostThatIsNotFoundIsGivenUp(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p, h, ann, dee := d.holding(func(c *streams.Config) { c.HeldFor = 300 * time.Millisecond })
 	p.post("bob", missing)
@@ -131,6 +134,7 @@ func TestAPostThatIsNotFoundIsGivenUp(t *testing.T) {
 
 // What may be held is bounded: then the log waits, and with it everybody, until something is found.
 func TestHeldIsBounded(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p, h, ann, dee := d.holding(func(c *streams.Config) { c.Held = 4 })
 	var all []string
@@ -153,6 +157,7 @@ func TestHeldIsBounded(t *testing.T) {
 
 // A reader whose stream is full of what waits behind a post is not slow: it is told to read the feed anew.
 func TestAFullStreamThatWaitsIsNotSlow(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p, h, ann, dee := d.holding(func(c *streams.Config) { c.Queue = 8 })
 	p.post("bob", missing)

@@ -49,7 +49,7 @@ func (d *deployment) hub(change func(*streams.Config)) *hub {
 	settings := func(name string) kafka.ViewSettings {
 		return kafka.ViewSettings{ClientID: "test-" + name, Config: kafka.Config, Storage: storage.MemoryBuilder()}
 	}
-	brokers := []string{d.kafka}
+	brokers := d.common.Kafka
 	accounts, err := views.NewAccounts(brokers, names, settings("accounts"))
 	must(err)
 	rows, err := views.NewFollowing(brokers, names, settings("following"))
@@ -58,7 +58,7 @@ func (d *deployment) hub(change func(*streams.Config)) *hub {
 	must(err)
 	d.Cleanup(func() { must(store.Close()) })
 	layout := feeds.Layout{Zones: 8, FeedLength: 400}
-	conn, err := feeds.Connect(d.Context(), layout, []string{d.redis})
+	conn, err := feeds.Connect(d.Context(), layout, d.common.Redis)
 	must(err)
 	d.Cleanup(func() { must(conn.Close()) })
 	redis := &failing{Conn: conn}
@@ -166,6 +166,7 @@ func numbered(p *process, author string, from, to int) (texts []string) {
 
 // A reader that does not take what it gets is ended, others get everything, and it can come back.
 func TestSlowReader(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	h := d.hub(func(c *streams.Config) { c.Queue = 8 })
@@ -238,6 +239,7 @@ func TestResumeFromTheLog(t *testing.T) {
 
 // While Redis is away nothing is told, and afterwards all of it, in order; also to one who comes meanwhile.
 func TestRedisIsAway(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	h := d.hub(nil)

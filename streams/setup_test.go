@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -16,8 +15,8 @@ import (
 	"time"
 
 	"freshet/internal/app"
+	"freshet/internal/app/apptest"
 	"freshet/internal/config"
-	"freshet/internal/embedded"
 )
 
 // patience is how long a test waits for what should happen soon.
@@ -26,9 +25,9 @@ const patience = 30 * time.Second
 // deployment is a Kafka, a Redis and a process with all roles but the API; API processes come and go.
 type deployment struct {
 	testing.TB
-	dir          string
-	kafka, redis string
-	processors   *process
+	dir        string
+	common     config.Config // of all processes
+	processors *process
 }
 
 // pullAbove is the number of followers from which on an author's posts are not delivered.
@@ -36,18 +35,9 @@ const pullAbove = 2
 
 func deploy(t testing.TB) *deployment {
 	t.Helper()
-	d := &deployment{TB: t, dir: t.TempDir()}
-	kafka, err := embedded.StartKafka(filepath.Join(d.dir, "kafka"), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(kafka.Close)
-	redis, err := embedded.StartRedis("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(redis.Close)
-	d.kafka, d.redis = kafka.Addrs()[0], redis.Addr()
+	dir := t.TempDir()
+	d := &deployment{TB: t, dir: dir, common: apptest.Servers(t, dir)}
+	d.common.PullAbove = pullAbove
 	d.processors = d.start("processors", config.Directory, config.Following, config.Fanout, config.Archive)
 	return d
 }
@@ -68,32 +58,11 @@ func (d *deployment) start(name string, roles ...config.Role) *process {
 // startWith is start with another configuration.
 func (d *deployment) startWith(name string, change func(*config.Config), roles ...config.Role) *process {
 	d.Helper()
-	c := config.Deployment()
-	c.Roles, c.Apart, c.Kafka, c.Redis = roles, true, []string{d.kafka}, []string{d.redis}
-	c.Partitions, c.Replication, c.MinInSync, c.Zones, c.PullAbove = 4, 1, 1, 8, pullAbove
-	c.DataDir, c.CursorKey = filepath.Join(d.dir, name), filepath.Join(d.dir, "cursor.key")
-	c.Listen, c.Admin = "127.0.0.1:0", "127.0.0.1:0"
+	c := d.common
+	c.Roles, c.DataDir = roles, filepath.Join(d.dir, name)
 	change(&c)
-	a, err := app.Open(c, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
-	if err != nil {
-		d.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	p := &process{deployment: d, App: a, stop: sync.OnceFunc(func() {
-		cancel()
-		if err := <-done; err != nil {
-			d.Errorf("%s ended: %v", name, err)
-		}
-	})}
-	d.Cleanup(p.stop)
-	select {
-	case <-a.Ready():
-	case <-time.After(patience):
-		d.Fatalf("%s is not ready after %s: %v", name, patience, a.Missing())
-	}
-	return p
+	a, stop := apptest.Run(d, c)
+	return &process{deployment: d, App: a, stop: stop}
 }
 
 func (d *deployment) api(name string) *process {

@@ -14,6 +14,7 @@ import (
 
 // Events come in the order in which posts became visible, whoever wrote them; also of authors that are pulled.
 func TestOrder(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p, other := d.api("one"), d.api("two")
 	p.register("ann", "bob", "cid", "dee", "eve", "fay")
@@ -57,7 +58,7 @@ func TestOrder(t *testing.T) {
 // awaitPulled lets an author with too many followers post until it is stated to be pulled.
 func (p *process) awaitPulled(author string) {
 	p.Helper()
-	lookup, err := kafka.NewLookup([]string{p.kafka})
+	lookup, err := kafka.NewLookup(p.common.Kafka)
 	if err != nil {
 		p.Fatal(err)
 	}
@@ -223,6 +224,7 @@ func (p *process) status(account, last string, headers ...string) int {
 
 // A process that is told to end gives its streams what it has and ends them, without waiting for their readers.
 func TestDrain(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	p.register("ann")
@@ -239,6 +241,7 @@ func TestDrain(t *testing.T) {
 
 // An account may have so many streams and no more, HEAD opens none, and operators see how many there are.
 func TestCountsAndLimits(t *testing.T) {
+	t.Parallel()
 	d := deploy(t)
 	p := d.api("one")
 	p.register("ann", "bob")

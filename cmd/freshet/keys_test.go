@@ -24,6 +24,7 @@ func keysTest(t *testing.T, code int, args ...string) result {
 
 // A key is made, opens the API, is shown in the list without its text, and is revoked.
 func TestKeys(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "keys.json")
 	var made shownKey
 	r := keysTest(t, 0, "create", "--auth-keys", file, "--name", "backend", "--expires", "24h", "-o", "json")

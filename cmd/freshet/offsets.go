@@ -173,6 +173,24 @@ func (g *grouped) open(ctx context.Context, args []string) (*offsets.Cluster, er
 	return g.kafka.open(ctx)
 }
 
+// show is the RunE of a command that asks for something of groups, and writes it: table, or value in another format.
+func (g *grouped) show(
+	ask func(cmd *cobra.Command, cluster *offsets.Cluster) (value any, table func(io.Writer) error, err error),
+) func(*cobra.Command, []string) error {
+	return func(cmd *cobra.Command, args []string) error {
+		cluster, err := g.open(cmd.Context(), args)
+		if err != nil {
+			return err
+		}
+		defer cluster.Close()
+		value, table, err := ask(cmd, cluster)
+		if err != nil {
+			return unknownIsUsage(err)
+		}
+		return g.format.write(cmd.OutOrStdout(), value, table)
+	}
+}
+
 func offsetsListCommand() *cobra.Command {
 	var g grouped
 	cmd := &cobra.Command{
@@ -184,19 +202,11 @@ operator has put in to be processed again (freshet replay) are counted apart.
 ` + listingCodes,
 		Example: "  freshet offsets list",
 		Args:    atMostOne,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cluster, err := g.open(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			defer cluster.Close()
+		RunE: g.show(func(cmd *cobra.Command, cluster *offsets.Cluster) (any, func(io.Writer) error, error) {
 			groups, err := cluster.Groups(cmd.Context(), g.group)
-			if err != nil {
-				return unknownIsUsage(err)
-			}
 			list := offsets.Summarize(groups)
-			return g.format.write(cmd.OutOrStdout(), list, func(w io.Writer) error { return offsets.PrintSummaries(w, list) })
-		},
+			return list, func(w io.Writer) error { return offsets.PrintSummaries(w, list) }, err
+		}),
 	}
 	g.register(cmd.Flags())
 	return cmd
@@ -214,18 +224,10 @@ Members without a partition are listed as well. The lag of what is replayed is i
 ` + listingCodes,
 		Example: "  freshet offsets describe fanout",
 		Args:    atMostOne,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cluster, err := g.open(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			defer cluster.Close()
+		RunE: g.show(func(cmd *cobra.Command, cluster *offsets.Cluster) (any, func(io.Writer) error, error) {
 			groups, err := cluster.Describe(cmd.Context(), g.group)
-			if err != nil {
-				return unknownIsUsage(err)
-			}
-			return g.format.write(cmd.OutOrStdout(), groups, func(w io.Writer) error { return offsets.PrintGroups(w, groups) })
-		},
+			return groups, func(w io.Writer) error { return offsets.PrintGroups(w, groups) }, err
+		}),
 	}
 	g.register(cmd.Flags())
 	return cmd
@@ -243,24 +245,14 @@ that is kept, for there it would begin; that is said on stderr.
 ` + listingCodes,
 		Example: "  freshet offsets export fanout > fanout.csv",
 		Args:    atMostOne,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			cluster, err := g.open(cmd.Context(), args)
-			if err != nil {
-				return err
-			}
-			defer cluster.Close()
+		RunE: g.show(func(cmd *cobra.Command, cluster *offsets.Cluster) (any, func(io.Writer) error, error) {
 			rows, begins, err := cluster.Export(cmd.Context(), g.group)
-			if err != nil {
-				return unknownIsUsage(err)
-			}
 			for _, row := range begins {
 				fmt.Fprintf(cmd.ErrOrStderr(), "group %s has committed nothing in %s/%d: its line has the start, %d\n",
 					row.Group, row.Topic, row.Partition, row.Offset)
 			}
-			return g.format.write(cmd.OutOrStdout(), rows, func(w io.Writer) error {
-				return offsets.WriteRows(w, rows, g.group == "")
-			})
-		},
+			return rows, func(w io.Writer) error { return offsets.WriteRows(w, rows, g.group == "") }, err
+		}),
 	}
 	g.register(cmd.Flags())
 	cmd.Flags().Lookup("output").Usage = "table: lines with commas; json, or jsonl: a line each"

@@ -101,21 +101,23 @@ func (r *replaying) rateFlag(flags *pflag.FlagSet, help string, otherwise float6
 	flags.Float64Var(&r.rate, "rate", otherwise, help)
 }
 
-func (r *replaying) open(ctx context.Context) (*replay.Replayer, error) {
+// with checks the flags, and connects for as long as do takes. What do returns gets its exit code.
+func (r *replaying) with(ctx context.Context, do func(*replay.Replayer) error) error {
 	if err := r.format.validate(); err != nil {
-		return nil, err
+		return err
 	}
 	clients, err := r.kafka.clients()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	replayer, err := replay.Open(ctx, replay.Config{
 		Brokers: r.kafka.brokers, Names: r.kafka.names, Clients: kafka.ClientOptions(clients), Logger: slog.Default(),
 	})
 	if err != nil {
-		return nil, fmt.Errorf("--kafka: %w", err)
+		return fmt.Errorf("--kafka: %w", err)
 	}
-	return replayer, nil
+	defer replayer.Close()
+	return replayExit(do(replayer))
 }
 
 func (r *replaying) spec(ctx context.Context, replayer *replay.Replayer) (replay.Spec, error) {
@@ -152,14 +154,14 @@ func (r *replaying) run(cmd *cobra.Command, group string) error {
 	case r.store && len(r.kafka.config.Cassandra) == 0:
 		return usage("--from-store: name Cassandra with --cassandra; an embedded post store belongs to its process")
 	}
+	return r.with(cmd.Context(), func(replayer *replay.Replayer) error { return r.start(cmd, replayer, group) })
+}
+
+// start plans a replay, and carries it out unless a plan is all that is wanted.
+func (r *replaying) start(cmd *cobra.Command, replayer *replay.Replayer, group string) error {
 	ctx := cmd.Context()
-	replayer, err := r.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer replayer.Close()
 	if _, err := replayer.Group(group); err != nil {
-		return replayExit(err)
+		return err
 	}
 	spec, err := r.spec(ctx, replayer)
 	if err != nil {
@@ -167,7 +169,7 @@ func (r *replaying) run(cmd *cobra.Command, group string) error {
 	}
 	state, err := replayer.Plan(ctx, group, spec, replay.Options{Rate: r.rate})
 	if err != nil {
-		return replayExit(err)
+		return err
 	}
 	say := func(format string, args ...any) { fmt.Fprintf(cmd.ErrOrStderr(), format+"\n", args...) }
 	for _, p := range state.Parts {
@@ -182,7 +184,7 @@ func (r *replaying) run(cmd *cobra.Command, group string) error {
 		return &exitError{exitPlan, errors.New("nothing was done: this is a plan, and without --plan it is carried out")}
 	}
 	if err := replayer.Start(ctx, state); err != nil {
-		return replayExit(err)
+		return err
 	}
 	return r.carryOut(cmd, replayer, state)
 }
@@ -214,7 +216,7 @@ func (r *replaying) carryOut(cmd *cobra.Command, replayer *replay.Replayer, stat
 	if errors.Is(err, context.Canceled) {
 		return &exitError{exitStopped, fmt.Errorf("paused: freshet replay resume %s goes on", state.Group)}
 	}
-	return replayExit(err)
+	return err
 }
 
 func (r *replaying) show(w io.Writer, states ...replay.State) error {
@@ -248,16 +250,13 @@ func replayStatusCommand() *cobra.Command {
 ` + listingCodes,
 		Args: noArguments,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			replayer, err := r.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer replayer.Close()
-			states, err := replayer.States(cmd.Context())
-			if err != nil {
-				return err
-			}
-			return r.format.write(cmd.OutOrStdout(), states, func(w io.Writer) error { return r.show(w, states...) })
+			return r.with(cmd.Context(), func(replayer *replay.Replayer) error {
+				states, err := replayer.States(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return r.format.write(cmd.OutOrStdout(), states, func(w io.Writer) error { return r.show(w, states...) })
+			})
 		},
 	}
 	r.kafka.register(cmd.Flags())
@@ -276,16 +275,13 @@ process, and is refused if there is one.
 ` + replayCodes,
 		Args: oneGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			replayer, err := r.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer replayer.Close()
-			state, err := replayer.Resume(cmd.Context(), args[0], r.rate)
-			if err != nil {
-				return replayExit(err)
-			}
-			return r.carryOut(cmd, replayer, state)
+			return r.with(cmd.Context(), func(replayer *replay.Replayer) error {
+				state, err := replayer.Resume(cmd.Context(), args[0], r.rate)
+				if err != nil {
+					return err
+				}
+				return r.carryOut(cmd, replayer, state)
+			})
 		},
 	}
 	r.register(cmd.Flags())
@@ -305,16 +301,13 @@ func replayEndCommand(
 ` + listingCodes,
 		Args: oneGroup,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			replayer, err := r.open(cmd.Context())
-			if err != nil {
-				return err
-			}
-			defer replayer.Close()
-			state, err := end(replayer, cmd.Context(), args[0])
-			if err != nil {
-				return replayExit(err)
-			}
-			return r.show(cmd.OutOrStdout(), state)
+			return r.with(cmd.Context(), func(replayer *replay.Replayer) error {
+				state, err := end(replayer, cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return r.show(cmd.OutOrStdout(), state)
+			})
 		},
 	}
 	r.kafka.register(cmd.Flags())

@@ -27,9 +27,10 @@ func TestMain(m *testing.M) { kafkatest.Main(m) }
 // patience is how long a test waits for what should happen.
 const patience = 30 * time.Second
 
-// start runs a process with every role and all servers.
+// start runs a process with every role and all servers, for a test that runs beside others.
 func start(t *testing.T) *app.App {
 	t.Helper()
+	t.Parallel()
 	cfg := config.Default()
 	cfg.Partitions, cfg.Zones, cfg.DataDir = 2, 4, t.TempDir()
 	return apptest.Start(t, cfg)

@@ -41,7 +41,8 @@ type App struct {
 	verifier         *auth.Verifier // nil: authentication is off
 	health           *kafka.Health
 	groups           map[string]*kafka.Group
-	parts            []part // in the order of starting; they stop in the opposite order
+	parts            []part // in the order of starting
+	layer            int    // of the parts that are added now
 	apiNet, adminNet net.Listener
 	handler          atomic.Pointer[http.Handler] // the API's, once it is ready
 	operators        atomic.Pointer[http.Handler] // the operators', which knows no groups before they are there
@@ -59,10 +60,12 @@ type App struct {
 // starting is the part that is missing until the others are known.
 const starting = "start"
 
-// part is something that runs until it is told to stop.
+// part is something that runs until it is told to stop. It may use parts of lower layers, and stops before them; those
+// of one layer know nothing of each other and stop at once.
 type part struct {
-	name string
-	run  func(ctx context.Context) error
+	name  string
+	run   func(ctx context.Context) error
+	layer int
 }
 
 // Open starts the servers that have no address, and listens. pages, if not nil, answers "/" and what the API does not
@@ -282,7 +285,7 @@ func (a *App) deskMetrics() []admin.Metric {
 const stopTimeout = 3 * time.Second
 
 // Run reaches the servers, trying for Config.Wait, and serves until ctx ends or a part fails for good. Then it stops:
-// first the listeners, then the parts in the opposite order of their start, then the servers. Readiness says what is
+// first the listeners, then the parts, layer by layer from the highest, then the servers. Readiness says what is
 // missing from the beginning; the API answers that it is starting.
 func (a *App) Run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, a.servers.close()) }()
@@ -338,17 +341,18 @@ func (a *App) Run(ctx context.Context) (err error) {
 	return err
 }
 
-// start runs the parts, each with a context of its own so that they can stop one after another.
+// start runs the parts, each with a context of its own so that they can stop layer after layer.
 func (a *App) start(ctx context.Context, fail context.CancelCauseFunc) (*errgroup.Group, func()) {
 	var g errgroup.Group
 	type running struct {
 		cancel context.CancelFunc
 		done   chan struct{}
+		layer  int
 	}
 	started := make([]running, 0, len(a.parts))
 	for _, p := range a.parts {
 		own, cancel := context.WithCancel(context.WithoutCancel(ctx))
-		r := running{cancel, make(chan struct{})}
+		r := running{cancel, make(chan struct{}), p.layer}
 		started = append(started, r)
 		g.Go(func() error {
 			defer close(r.done)
@@ -359,9 +363,17 @@ func (a *App) start(ctx context.Context, fail context.CancelCauseFunc) (*errgrou
 		})
 	}
 	return &g, func() {
-		for i := len(started) - 1; i >= 0; i-- {
-			started[i].cancel()
-			<-started[i].done
+		for layer := a.layer; layer >= 0; layer-- {
+			for _, r := range started {
+				if r.layer == layer {
+					r.cancel()
+				}
+			}
+			for _, r := range started {
+				if r.layer == layer {
+					<-r.done
+				}
+			}
 		}
 	}
 }

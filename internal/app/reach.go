@@ -153,12 +153,12 @@ func (a *App) reachOrBegin(ctx context.Context, server string, needed bool, try 
 	if needed {
 		return a.reach(ctx, server, a.cfg.Wait, try)
 	}
-	a.parts = append(a.parts, part{"reaching " + server, func(ctx context.Context) error {
+	a.beside("reaching "+server, func(ctx context.Context) error {
 		err := a.reach(ctx, server, forever, try)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // the process ends
 		}
 		return err
-	}})
+	})
 	return nil
 }

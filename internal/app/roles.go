@@ -55,6 +55,7 @@ func (a *App) assemble() error {
 		}
 	}
 	if a.cfg.Has(config.API) {
+		a.layer++
 		return a.api()
 	}
 	return nil
@@ -62,7 +63,12 @@ func (a *App) assemble() error {
 
 func (a *App) add(name string, run func(ctx context.Context) error) {
 	a.health.Starting(name)
-	a.parts = append(a.parts, part{name, run})
+	a.beside(name, run)
+}
+
+// beside adds a part that readiness does not wait for.
+func (a *App) beside(name string, run func(ctx context.Context) error) {
+	a.parts = append(a.parts, part{name, run, a.layer})
 }
 
 // table adds a group that has a table and nothing else.
@@ -197,13 +203,14 @@ func (a *App) api() error {
 
 	a.view("view of accounts", accounts)
 	a.view("view of following", rows)
-	a.view("fresh views", fresh)
-	a.trouble("fresh views", fresh.Err)
 	a.view("view of stats", stats)
 	a.view("view of tiers", tiers)
 	a.trouble("view of tiers", tiers.Err)
 	store := posts.Watch(a.servers.store, a.log)
-	a.parts = append(a.parts, part{"watch of the post store", store.Run})
+	a.beside("watch of the post store", store.Run)
+	a.layer++ // what follows reads the views
+	a.view("fresh views", fresh)
+	a.trouble("fresh views", fresh.Err)
 	slowest := emitters.ProduceTimeout
 	if a.cfg.Accept == config.AcceptStore {
 		slowest = accept.Longest
@@ -235,7 +242,7 @@ func (a *App) api() error {
 	}
 	a.desk.Store(desk)
 	// It also runs where posts are not saved first: other processes may do so, or have done so.
-	a.parts = append(a.parts, part{"posts that are saved and not published", desk.Run})
+	a.beside("posts that are saved and not published", desk.Run)
 	c := api.Config{
 		Accounts: accounts, Stats: stats, Following: rows, Fresh: fresh, Followers: a.servers.store,
 		Feeds: reader, Posts: reader, Streams: hub, Publisher: desk, Emitters: writers, CursorKey: a.servers.key, Log: a.log,
@@ -247,6 +254,7 @@ func (a *App) api() error {
 	} else {
 		a.log.Warn("authentication is off: whoever reaches the API may do anything", "listen", a.cfg.Listen)
 	}
+	a.layer++
 	a.add("api", func(ctx context.Context) error { return a.serveAPI(ctx, c) })
 	return nil
 }
@@ -266,7 +274,7 @@ func (a *App) audit(accounts *views.Accounts, rows *views.Following, tiers *view
 	if err != nil {
 		return err
 	}
-	a.parts = append(a.parts, part{"audit", watch.Run})
+	a.beside("audit", watch.Run)
 	return nil
 }
 

@@ -15,8 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"freshet/internal/app/apptest"
 	"freshet/internal/auth"
-	"freshet/internal/embedded"
 )
 
 // mostMemory is what a process may take at its worst, in bytes; a container of that size sets the collector's limit.
@@ -50,16 +50,7 @@ type abused struct {
 func TestAbuse(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	kafka, err := embedded.StartKafka(filepath.Join(dir, "kafka"), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(kafka.Close)
-	redis, err := embedded.StartRedis("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(redis.Close)
+	servers := apptest.Servers(t, dir)
 	keys := filepath.Join(dir, "keys.json")
 	create := func(name string) string {
 		_, text, err := auth.CreateKey(keys, name, auth.Scopes, 0, time.Now())
@@ -72,8 +63,8 @@ func TestAbuse(t *testing.T) {
 	a := &abused{T: t, key: create("abuser"), good: connections(t)}
 	a.good.Transport = bearer{a.good.Transport, create("good")}
 	a.process = executeWith(t, []string{fmt.Sprint("GOMEMLIMIT=", mostMemory/2)}, listen, "run", "all", "--listen", listen,
-		"--admin", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--kafka", strings.Join(kafka.Addrs(), ","),
-		"--redis", redis.Addr(), "--partitions", "8", "--zones", "8", "--replication", "1", "--min-in-sync", "1",
+		"--admin", "127.0.0.1:0", "--data", filepath.Join(dir, "data"), "--kafka", strings.Join(servers.Kafka, ","),
+		"--redis", servers.Redis[0], "--partitions", "8", "--zones", "8", "--replication", "1", "--min-in-sync", "1",
 		"--auth-keys", keys)
 	a.awaitReady()
 	for _, id := range []string{"good", "victim", "large"} {
@@ -145,6 +136,7 @@ func TestAbuse(t *testing.T) {
 	for id, want := range map[string][]uint64{"good": a.acked, "victim": nil} {
 		var items []item
 		await(t, "the list is complete", func() (whole bool, seen string) {
+			var err error
 			items, whole, err = walk(a.good, a.url()+"/v1/accounts/"+id+"/posts", func() int { return 100 })
 			return whole && err == nil, fmt.Sprint(len(items), " posts, ", err)
 		})

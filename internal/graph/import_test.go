@@ -133,6 +133,7 @@ func equalSummary(t *testing.T, got, want Summary) {
 }
 
 func TestImportTwice(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	const text = "ada bela\nada chidi\nbela chidi\nchidi chidi\nada bela\n"
 	summary, bad := p.importText(text)
@@ -154,6 +155,7 @@ func TestImportTwice(t *testing.T) {
 }
 
 func TestImportIsCompletedByAnother(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	g, _, err := Read(strings.NewReader(lines(generate(40, rand.New(rand.NewPCG(1, 1))))))
 	if err != nil {
@@ -180,6 +182,7 @@ func TestImportIsCompletedByAnother(t *testing.T) {
 }
 
 func TestImportLeavesClosedAccountsClosed(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	p.do(http.MethodPut, "/v1/accounts/gone", "{}", nil)
 	p.do(http.MethodDelete, "/v1/accounts/gone", "", nil)
@@ -188,6 +191,7 @@ func TestImportLeavesClosedAccountsClosed(t *testing.T) {
 }
 
 func TestImportNamesWhatIsNotThere(t *testing.T) {
+	t.Parallel()
 	p := start(t)
 	g, _, err := Read(strings.NewReader("ada bela\n"))
 	if err != nil {
@@ -272,6 +276,7 @@ func dataSet(t *testing.T, random *rand.Rand) io.Reader {
 
 // The whole path: a graph comes in, the account with most followers posts, and the post is in their feeds.
 func TestDataSet(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	random := rand.New(rand.NewPCG(seed, 0))

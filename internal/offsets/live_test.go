@@ -5,8 +5,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +17,7 @@ import (
 
 	"freshet/internal/admin"
 	"freshet/internal/app"
+	"freshet/internal/app/apptest"
 	"freshet/internal/config"
 	"freshet/internal/embedded"
 )
@@ -33,8 +32,10 @@ type deployment struct {
 	cfg config.Config
 }
 
+// deploy has the test run beside others.
 func deploy(t *testing.T) *deployment {
 	t.Helper()
+	t.Parallel()
 	dir := t.TempDir()
 	kafka, err := embedded.StartKafka("", "127.0.0.1:0")
 	if err != nil {
@@ -43,7 +44,6 @@ func deploy(t *testing.T) *deployment {
 	t.Cleanup(kafka.Close)
 	cfg := config.Default()
 	cfg.Kafka, cfg.DataDir = kafka.Addrs(), filepath.Join(dir, "data")
-	cfg.Listen, cfg.Admin, cfg.RedisListen = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
 	cfg.Prefix, cfg.Partitions, cfg.Zones, cfg.Replication, cfg.MinInSync = names.Prefix, 2, 4, 1, 1
 	c, err := Open(context.Background(), kafka.Addrs(), names)
 	if err != nil {
@@ -56,32 +56,7 @@ func deploy(t *testing.T) *deployment {
 // run runs a process with every role until stop is called.
 func (d *deployment) run() (a *app.App, stop func()) {
 	d.t.Helper()
-	ctx, cancel := context.WithCancel(context.Background())
-	a, err := app.Open(d.cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
-	if err != nil {
-		cancel()
-		d.t.Fatal(err)
-	}
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	stopped := false
-	stop = func() {
-		if stopped {
-			return
-		}
-		stopped = true
-		cancel()
-		if err := <-done; err != nil {
-			d.t.Errorf("the process ended: %v", err)
-		}
-	}
-	d.t.Cleanup(stop)
-	select {
-	case <-a.Ready():
-	case <-time.After(patience):
-		d.t.Fatalf("not ready after %s: %v", patience, a.Missing())
-	}
-	return a, stop
+	return apptest.Run(d.t, d.cfg)
 }
 
 func (d *deployment) put(a *app.App, path, body string) {

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"path/filepath"
 	"strings"
@@ -16,8 +15,8 @@ import (
 	"go.uber.org/goleak"
 
 	"freshet/internal/app"
+	"freshet/internal/app/apptest"
 	"freshet/internal/config"
-	"freshet/internal/embedded"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -33,61 +32,23 @@ type process struct {
 	client *http.Client
 }
 
-// processes starts a Kafka, a Redis, a process that does everything and one that is an API only.
-func processes(t *testing.T) []*process {
+// processes starts a Kafka, a Redis, a process that does everything but answer, and two that are an API only.
+func processes(t *testing.T) (apis []*process) {
 	t.Helper()
 	dir := t.TempDir()
-	kafka, err := embedded.StartKafka(filepath.Join(dir, "kafka"), "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	common := apptest.Servers(t, dir)
+	start := func(name string, roles ...config.Role) *app.App {
+		c := common
+		c.Roles, c.DataDir = roles, filepath.Join(dir, name)
+		return apptest.Start(t, c)
 	}
-	t.Cleanup(kafka.Close)
-	redis, err := embedded.StartRedis("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	start("processors", config.Directory, config.Following, config.Fanout, config.Archive)
+	for _, name := range []string{"one", "two"} {
+		transport := &http.Transport{MaxIdleConnsPerHost: 16}
+		t.Cleanup(transport.CloseIdleConnections)
+		apis = append(apis, &process{t, name, start(name, config.API), &http.Client{Transport: transport}})
 	}
-	t.Cleanup(redis.Close)
-	c := config.Deployment()
-	c.Apart, c.Kafka, c.Redis = true, kafka.Addrs(), []string{redis.Addr()}
-	c.Partitions, c.Replication, c.MinInSync, c.Zones = 4, 1, 1, 8
-	c.CursorKey, c.Listen, c.Admin = filepath.Join(dir, "cursor.key"), "127.0.0.1:0", "127.0.0.1:0"
-	var started []*process
-	for _, name := range []string{"processors", "one", "two"} {
-		c.Roles, c.DataDir = []config.Role{config.API}, filepath.Join(dir, name)
-		if name == "processors" {
-			c.Roles = []config.Role{config.Directory, config.Following, config.Fanout, config.Archive}
-		}
-		p := start(t, name, c)
-		if c.Has(config.API) {
-			started = append(started, p)
-		}
-	}
-	return started
-}
-
-func start(t *testing.T, name string, c config.Config) *process {
-	t.Helper()
-	a, err := app.Open(c, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error, 1)
-	go func() { done <- a.Run(ctx) }()
-	transport := &http.Transport{MaxIdleConnsPerHost: 16}
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Errorf("%s ended: %v", name, err)
-		}
-		transport.CloseIdleConnections()
-	})
-	select {
-	case <-a.Ready():
-	case <-time.After(patience):
-		t.Fatalf("%s is not ready after %s: %v", name, patience, a.Missing())
-	}
-	return &process{t, name, a, &http.Client{Transport: transport}}
+	return apis
 }
 
 // ask sends a request as somebody, nil for nobody in particular.

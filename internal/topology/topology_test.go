@@ -2,8 +2,6 @@ package topology_test
 
 import (
 	"context"
-	"io"
-	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -15,9 +13,8 @@ import (
 
 	"freshet"
 	"freshet/emitters"
-	"freshet/internal/app"
+	"freshet/internal/app/apptest"
 	"freshet/internal/config"
-	"freshet/internal/embedded"
 	"freshet/internal/events"
 	"freshet/internal/kafka"
 	"freshet/internal/kafka/kafkatest"
@@ -39,25 +36,13 @@ type world struct {
 }
 
 func open(t *testing.T) *world {
-	broker, err := embedded.StartKafka("", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(broker.Close)
-	redis, err := embedded.StartRedis("127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(redis.Close)
-	cl, err := kgo.NewClient(kgo.SeedBrokers(broker.Addrs()...))
+	cfg := apptest.Servers(t, t.TempDir())
+	cl, err := kgo.NewClient(kgo.SeedBrokers(cfg.Kafka...))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(cl.Close)
-	cfg := config.Default()
-	cfg.Kafka, cfg.Redis, cfg.Apart, cfg.Prefix = broker.Addrs(), []string{redis.Addr()}, true, names.Prefix
-	cfg.Listen, cfg.Admin = "127.0.0.1:0", "127.0.0.1:0"
-	cfg.Partitions, cfg.Zones, cfg.Replication, cfg.MinInSync = 2, 4, 1, 1
+	cfg.Prefix, cfg.Partitions, cfg.Zones = names.Prefix, 2, 4
 	cfg.PageSize, cfg.PullAbove = 4, 2 // the author of six followers has a tree with children, and is pulled
 	cfg.DataDir = t.TempDir()
 	err = kafka.EnsureTopics(t.Context(), cfg.Kafka, names.TopicSpecs(cfg.Partitions, freshet.WeekRetention),
@@ -133,14 +118,7 @@ func (w *world) run(g topology.Group, done func(wrote []string) bool) (read, wro
 		slices.Sort(list)
 		return list
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	a, err := app.Open(cfg, slog.New(slog.NewTextHandler(io.Discard, nil)), nil)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- a.Run(ctx) }()
+	a, stop := apptest.Run(w.t, cfg)
 	deadline := time.Now().Add(patience)
 	for {
 		if r := w.reads(g.Name); len(r) > 0 {
@@ -159,10 +137,7 @@ func (w *world) run(g topology.Group, done func(wrote []string) bool) (read, wro
 			w.t.FailNow()
 		}
 	}
-	cancel()
-	if err := <-ended; err != nil {
-		w.t.Error(err)
-	}
+	stop()
 	return read, grown()
 }
 

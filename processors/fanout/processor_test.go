@@ -48,8 +48,10 @@ type fixture struct {
 	stopped func()
 }
 
+// newFixture has the test run beside others.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
+	t.Parallel()
 	f := &fixture{
 		T: t, Cluster: processortest.Start(t, partitions), layout: feeds.Layout{Zones: 4, FeedLength: 100},
 		health: &kafka.Health{}, tree: fanout.Tree{PageSize: 2}, sweep: time.Hour,
