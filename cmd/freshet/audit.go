@@ -3,10 +3,8 @@ package main
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
 	"maps"
 	"os"
 	"slices"
@@ -14,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"freshet"
 	"freshet/client"
 	"freshet/internal/audit"
 	"freshet/internal/config"
@@ -90,36 +89,30 @@ func (a *auditing) validate(args []string) error {
 	return a.format.validate()
 }
 
-func (a *auditing) run(ctx context.Context, stdout, stderr io.Writer, args []string) (err error) {
+func (a *auditing) run(ctx context.Context, stdout, stderr io.Writer, args []string) error {
 	if err := a.validate(args); err != nil {
 		return err
 	}
-	if a.opts.Served > 0 {
-		if a.opts.API, err = apiClient(a.api, a.keyFile); err != nil {
-			return err
-		}
+	ids, err := accountIDs(args)
+	if err == nil && a.opts.Served > 0 {
+		a.opts.API, err = apiClient(a.api, a.keyFile)
 	}
-	show := newMeter(os.Stderr, slog.Default())
-	defer func() { show.end() }()
-	s, err := a.stores.open(ctx, show.stage)
 	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	s.Memory = a.memory << 20
-	sources, err := audit.Open(ctx, s.Config)
-	if err != nil {
-		return layoutIsUsage(err)
-	}
-	defer func() { err = errors.Join(err, sources.Close()) }()
-	if a.opts.Accounts, err = numbers(sources, args); err != nil {
 		return err
 	}
 	out := differences{w: stdout, format: a.format}
 	a.opts.Report = out.one
-	summary, err := audit.Run(ctx, sources, a.opts)
+	var summary audit.Summary
+	err = a.stores.with(ctx, func(s stores) error {
+		s.Memory = a.memory << 20
+		return s.sources(ctx, ids, func(sources *audit.Sources, accounts []freshet.Number) (err error) {
+			a.opts.Accounts = accounts
+			summary, err = audit.Run(ctx, sources, a.opts)
+			return err
+		})
+	})
 	if err != nil {
-		return layoutIsUsage(err)
+		return err
 	}
 	if err := out.end(summary); err != nil {
 		return err

@@ -3,11 +3,8 @@ package main
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
-	"log/slog"
-	"os"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -60,33 +57,18 @@ func (r *rebuilding) accounts(args []string, stdin io.Reader) ([]freshet.Account
 			return nil, usage("rebuild: the standard input names no account")
 		}
 	}
-	ids := make([]freshet.AccountID, len(args))
-	for i, text := range args {
-		var err error
-		if ids[i], err = freshet.ParseAccountID(text); err != nil {
-			return nil, &exitError{exitUsage, err}
-		}
-	}
-	return ids, nil
+	return accountIDs(args)
 }
 
-// with opens the servers, and shows the progress of do.
-func (r *rebuilding) with(ctx context.Context, do func(s stores, show func(stage string, done, total int)) error) (
-	err error) {
+// with checks the flags and opens the servers.
+func (r *rebuilding) with(ctx context.Context, do func(s stores) error) error {
 	if r.rate < 0 {
 		return usage("--rate %g: want 0 or more", r.rate)
 	}
 	if err := r.format.validate(); err != nil {
 		return err
 	}
-	show := newMeter(os.Stderr, slog.Default())
-	defer show.end()
-	s, err := r.stores.open(ctx, show.stage)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.close()) }()
-	return do(s, show.stage)
+	return r.stores.with(ctx, do)
 }
 
 func rebuildFeedsCommand() *cobra.Command {
@@ -110,11 +92,11 @@ Exit codes: 0 done; 1 failed; 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			return r.with(ctx, func(s stores, show func(string, int, int)) error {
+			return r.with(ctx, func(s stores) error {
 				if err := audit.CheckZones(ctx, s.Conn, s.Layout); err != nil {
 					return layoutIsUsage(err)
 				}
-				f := rebuild.Feeds{Conn: s.Conn, Layout: s.Layout, Rate: r.rate, Progress: show}
+				f := rebuild.Feeds{Conn: s.Conn, Layout: s.Layout, Rate: r.rate, Progress: s.Progress}
 				var summary rebuild.FeedsSummary
 				if r.all {
 					size, err := audit.Size(ctx, s.Config)
@@ -166,30 +148,19 @@ Exit codes: 0 trees and rows agree; 1 failed, or they do not; 2 wrong usage.`,
 			if err != nil {
 				return err
 			}
-			return r.with(ctx, func(s stores, show func(string, int, int)) (err error) {
-				sources, err := audit.Open(ctx, s.Config)
-				if err != nil {
-					return layoutIsUsage(err)
-				}
-				defer func() { err = errors.Join(err, sources.Close()) }()
-				texts := make([]string, len(ids))
-				for i, id := range ids {
-					texts[i] = string(id)
-				}
-				accounts, err := numbers(sources, texts)
-				if err != nil {
-					return err
-				}
-				summary, err := rebuild.Graph{
-					Brokers: s.Brokers, Names: s.Names, Sarama: s.Sarama, Sources: sources, Rate: r.rate, Progress: show,
-				}.Run(ctx, accounts)
-				if err != nil {
-					return err
-				}
-				return r.format.write(cmd.OutOrStdout(), summary, func(w io.Writer) error {
-					_, err := fmt.Fprintf(w, "rows       %d stated again\nfollowers  %d taken out of trees\n",
-						summary.Rows, summary.Wrong)
-					return err
+			return r.with(ctx, func(s stores) error {
+				return s.sources(ctx, ids, func(sources *audit.Sources, accounts []freshet.Number) error {
+					summary, err := rebuild.Graph{
+						Brokers: s.Brokers, Names: s.Names, Sarama: s.Sarama, Sources: sources, Rate: r.rate, Progress: s.Progress,
+					}.Run(ctx, accounts)
+					if err != nil {
+						return err
+					}
+					return r.format.write(cmd.OutOrStdout(), summary, func(w io.Writer) error {
+						_, err := fmt.Fprintf(w, "rows       %d stated again\nfollowers  %d taken out of trees\n",
+							summary.Rows, summary.Wrong)
+						return err
+					})
 				})
 			})
 		},
@@ -220,9 +191,9 @@ Exit codes: 0 done; 1 failed; 2 wrong usage.`,
 					"freshet offsets reset --group archive --topic posts --to earliest --execute")
 			}
 			ctx := cmd.Context()
-			return r.with(ctx, func(s stores, show func(string, int, int)) error {
+			return r.with(ctx, func(s stores) error {
 				summary, err := rebuild.Store{
-					Brokers: s.Brokers, Names: s.Names, Sarama: s.Sarama, Store: s.Store, Rate: r.rate, Progress: show,
+					Brokers: s.Brokers, Names: s.Names, Sarama: s.Sarama, Store: s.Store, Rate: r.rate, Progress: s.Progress,
 				}.Run(ctx)
 				if err != nil {
 					return err

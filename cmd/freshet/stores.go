@@ -99,6 +99,34 @@ func (f *storeFlags) open(ctx context.Context, progress func(stage string, done,
 	return s, nil
 }
 
+// with opens the servers for do, whose progress is shown by the Progress of its Config.
+func (f *storeFlags) with(ctx context.Context, do func(s stores) error) (err error) {
+	show := newMeter(os.Stderr, slog.Default())
+	defer func() { show.end() }()
+	s, err := f.open(ctx, show.stage)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.close()) }()
+	return do(s)
+}
+
+// sources opens copies of tables and logs for do, and finds accounts by their ids.
+func (s stores) sources(
+	ctx context.Context, ids []freshet.AccountID, do func(sources *audit.Sources, accounts []freshet.Number) error,
+) (err error) {
+	sources, err := audit.Open(ctx, s.Config)
+	if err != nil {
+		return layoutIsUsage(err)
+	}
+	defer func() { err = errors.Join(err, sources.Close()) }()
+	accounts, err := numbers(sources, ids)
+	if err != nil {
+		return err
+	}
+	return layoutIsUsage(do(sources, accounts))
+}
+
 // openStore opens the post store that a deployment has in Cassandra. It makes none: a prefix that is wrong is told.
 func openStore(ctx context.Context, c config.Config, login config.Login) (*cassandrastore.Store, error) {
 	o := cassandrastore.Options{
@@ -129,14 +157,22 @@ func layoutIsUsage(err error) error {
 	return err
 }
 
-// numbers finds accounts by their ids.
-func numbers(s *audit.Sources, ids []string) ([]freshet.Number, error) {
-	all := make([]freshet.Number, 0, len(ids))
-	for _, text := range ids {
-		id, err := freshet.ParseAccountID(text)
-		if err != nil {
+// accountIDs reads ids of accounts.
+func accountIDs(texts []string) ([]freshet.AccountID, error) {
+	ids := make([]freshet.AccountID, len(texts))
+	for i, text := range texts {
+		var err error
+		if ids[i], err = freshet.ParseAccountID(text); err != nil {
 			return nil, &exitError{exitUsage, err}
 		}
+	}
+	return ids, nil
+}
+
+// numbers finds accounts by their ids.
+func numbers(s *audit.Sources, ids []freshet.AccountID) ([]freshet.Number, error) {
+	all := make([]freshet.Number, 0, len(ids))
+	for _, id := range ids {
 		account, found, err := s.Account(id)
 		if err != nil {
 			return nil, err

@@ -12,7 +12,7 @@ import (
 )
 
 func whyCommand() *cobra.Command {
-	var stores storeFlags
+	var flags storeFlags
 	var format output
 	cmd := &cobra.Command{
 		Use:   "why ACCOUNT POST",
@@ -31,7 +31,7 @@ Exit codes: 0 the post is where it belongs, or on its way; 1 failed; 2 wrong usa
 			}
 			return nil
 		},
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			post, err := freshet.ParsePostID(args[1])
 			if err != nil {
 				return &exitError{exitUsage, err}
@@ -39,21 +39,17 @@ Exit codes: 0 the post is where it belongs, or on its way; 1 failed; 2 wrong usa
 			if err := format.validate(); err != nil {
 				return err
 			}
-			s, err := stores.open(cmd.Context(), nil)
+			ids, err := accountIDs(args[:1])
 			if err != nil {
 				return err
 			}
-			defer func() { err = errors.Join(err, s.close()) }()
-			sources, err := audit.Open(cmd.Context(), s.Config)
-			if err != nil {
-				return layoutIsUsage(err)
-			}
-			defer func() { err = errors.Join(err, sources.Close()) }()
-			readers, err := numbers(sources, args[:1])
-			if err != nil {
-				return err
-			}
-			entry, err := sources.Why(cmd.Context(), readers[0], post)
+			var entry audit.Entry
+			err = flags.with(cmd.Context(), func(s stores) error {
+				return s.sources(cmd.Context(), ids, func(sources *audit.Sources, readers []freshet.Number) (err error) {
+					entry, err = sources.Why(cmd.Context(), readers[0], post)
+					return err
+				})
+			})
 			if err != nil {
 				return err
 			}
@@ -66,7 +62,7 @@ Exit codes: 0 the post is where it belongs, or on its way; 1 failed; 2 wrong usa
 			return nil
 		},
 	}
-	stores.register(cmd.Flags())
+	flags.register(cmd.Flags())
 	format.register(cmd.Flags())
 	return cmd
 }

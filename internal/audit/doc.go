@@ -48,13 +48,19 @@
 // Without a post store of its own, where that is embedded in another process, one is made of the log of posts, which is
 // kept for good there.
 //
-//	audit.go      going over accounts: chunks, second looks, state that a later run goes on from
+//	audit.go      what is audited, and what came of it
+//	units.go      which accounts: blocks, samples
+//	blocks.go     going over blocks: chunks, second looks; block.go looks at one
+//	state.go      what a later run goes on from
 //	judge.go      the rule: one account's feed against its row and its authors' lists
+//	findings.go   what differs
 //	posts.go      what the differences are about: facts of posts, who follows whom
 //	lists.go      posts of authors
 //	flushed.go    which posts are in Redis
-//	sources.go    copies of tables and logs
-//	tail.go       a log that is read from its beginning and followed
+//	sources.go    where everything is read: copies of tables
+//	logs.go       and of logs; tail.go follows one from its beginning
+//	offsets.go    ends, committed offsets, single records
+//	numbers.go    accounts without a copy of everything
 //	left.go       who followed whom once
 //	trees.go      the follower trees against the table of following
 //	served.go     pages of the API

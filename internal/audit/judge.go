@@ -14,7 +14,7 @@ type account struct {
 	row    *freshet.Following
 	feed   feeds.Feed
 	logged []freshet.PostID
-	lists  map[freshet.Number]*list // its own, and of everyone whom it follows
+	lists  map[freshet.Number]*list // its own, and of everyone whom it follows; others as well
 	pulled views.Pulled
 }
 
@@ -40,15 +40,14 @@ func (a account) delivers(r freshet.Relation) bool {
 	return r.Applied && r.AppliedAt <= a.feed.RowVersion && !a.pulled.Has(r.Account)
 }
 
-// authors are those whose lists an account's feed is compared with.
-func authors(number freshet.Number, row *freshet.Following) []freshet.Number {
-	all := []freshet.Number{number}
+// addAuthors adds those whose lists an account's feed is compared with.
+func addAuthors(to map[freshet.Number]struct{}, number freshet.Number, row *freshet.Following) {
+	to[number] = struct{}{}
 	for _, r := range row.All() {
 		if r.Follows {
-			all = append(all, r.Account)
+			to[r.Account] = struct{}{}
 		}
 	}
-	return all
 }
 
 // suspect is the rule: it compares a feed with its row and with lists. Only posts that are flushed count.
@@ -57,31 +56,39 @@ func suspect(a account, layout feeds.Layout, flushed func(freshet.PostID) bool) 
 	stored := slices.Concat(a.feed.IDs, a.logged)
 	stored = feeds.Newest(stored, len(stored))
 	floor := layout.Floor(a.feed.IDs)
-	room := len(stored)
-	theirs := make([]freshet.PostID, 0, room+room/4+16)
+	known := make([]bool, len(stored)) // which of them a list has
+	// An author's posts come newest first, as those that are stored, so each search begins where the last one ended.
+	compare := func(ids []freshet.PostID, lacks func(freshet.PostID)) {
+		at := 0
+		for _, id := range ids {
+			i, has := slices.BinarySearchFunc(stored[at:], id, newestFirst)
+			if at += i; has {
+				known[at] = true
+			}
+			if lacks != nil && id >= floor && flushed(id) {
+				s.entries++
+				if !has {
+					lacks(id)
+				}
+			}
+		}
+	}
 	if own := a.lists[a.number]; own != nil {
-		theirs = append(theirs, down(own.ids, lowest(stored))...)
+		compare(down(own.ids, lowest(stored)), nil)
 	}
 	for _, r := range a.row.All() {
 		of := a.lists[r.Account]
 		if !r.Follows || of == nil {
 			continue
 		}
-		must := a.delivers(r) && !of.unwell && !a.row.Mutes(r.Account) && !a.row.Blocks(r.Account)
-		for _, id := range down(of.ids, min(floor, lowest(stored))) {
-			theirs = append(theirs, id)
-			if !must || id < floor || !flushed(id) {
-				continue
-			}
-			s.entries++
-			if _, has := slices.BinarySearchFunc(stored, id, newestFirst); !has {
-				s.missing = append(s.missing, entry{id, r.Account})
-			}
+		var lacks func(freshet.PostID)
+		if a.delivers(r) && !of.unwell && !a.row.Mutes(r.Account) && !a.row.Blocks(r.Account) {
+			lacks = func(id freshet.PostID) { s.missing = append(s.missing, entry{id, r.Account}) }
 		}
+		compare(down(of.ids, min(floor, lowest(stored))), lacks)
 	}
-	slices.Sort(theirs)
-	for _, id := range stored {
-		if _, known := slices.BinarySearch(theirs, id); !known && flushed(id) {
+	for i, id := range stored {
+		if !known[i] && flushed(id) {
 			s.strange = append(s.strange, id)
 		}
 	}

@@ -114,7 +114,7 @@ func TestLists(t *testing.T) {
 		}
 		return &feeds.ReadOutbox{Value: value, State: feeds.ZoneState{Token: "1"}}
 	}
-	stored := []freshet.Post{{ID: 9}, {ID: 7}, {ID: 5}}
+	stored := ids(9, 7, 5)
 	for name, tt := range map[string]struct {
 		read       *feeds.ReadOutbox
 		ids, lacks []freshet.PostID

@@ -34,10 +34,13 @@ type lists struct {
 	mu   sync.Mutex
 	kept map[freshet.Number]*list
 	size int
+	// deleted are posts of which facts has heard that they are: for good.
+	deleted map[freshet.PostID]struct{}
 }
 
 func newLists(conn feeds.Conn, layout feeds.Layout, store posts.Store, most int) *lists {
-	return &lists{conn: conn, layout: layout, store: store, most: most, kept: map[freshet.Number]*list{}}
+	return &lists{conn: conn, layout: layout, store: store, most: most, kept: map[freshet.Number]*list{},
+		deleted: map[freshet.PostID]struct{}{}}
 }
 
 const (
@@ -48,12 +51,17 @@ const (
 	storeReads     = 16
 )
 
+// atOnce is how many lists one of the workers may have in its hands: a share of what may be kept, if they are full.
+func (l *lists) atOnce() int { return max(1, l.most/workers/(listCost+8*l.layout.FeedLength)) }
+
 // get returns the lists of authors.
-func (l *lists) get(ctx context.Context, authors []freshet.Number) (map[freshet.Number]*list, error) {
+func (l *lists) get(
+	ctx context.Context, authors map[freshet.Number]struct{},
+) (map[freshet.Number]*list, error) {
 	found := make(map[freshet.Number]*list, len(authors))
 	var missing []freshet.Number
 	l.mu.Lock()
-	for _, author := range authors {
+	for author := range authors {
 		if kept, ok := l.kept[author]; ok {
 			found[author] = kept
 		} else {
@@ -61,6 +69,7 @@ func (l *lists) get(ctx context.Context, authors []freshet.Number) (map[freshet.
 		}
 	}
 	l.mu.Unlock()
+	slices.Sort(missing) // neighbours lie together in the post store
 	for some := range slices.Chunk(missing, outboxesAtOnce) {
 		read, err := l.read(ctx, some)
 		if err != nil {
@@ -102,7 +111,7 @@ func (l *lists) read(ctx context.Context, authors []freshet.Number) ([]*list, er
 	g.SetLimit(storeReads)
 	for i, author := range authors {
 		g.Go(func() error {
-			stored, err := l.store.ByAuthor(ctx, author, 0, l.layout.FeedLength)
+			stored, err := l.store.IDsByAuthor(ctx, author, l.layout.FeedLength)
 			if err != nil {
 				return fmt.Errorf("read the posts of account %d from the post store: %w", author, err)
 			}
@@ -114,23 +123,59 @@ func (l *lists) read(ctx context.Context, authors []freshet.Number) ([]*list, er
 }
 
 // merge is the list of an author.
-func (l *lists) merge(read *feeds.ReadOutbox, stored []freshet.Post) *list {
+func (l *lists) merge(read *feeds.ReadOutbox, stored []freshet.PostID) *list {
 	outbox, loaded, err := read.Posts(l.layout.FeedLength)
 	of := &list{corrupt: errors.Is(err, feeds.ErrCorrupt), unwell: !read.State.Well()}
 	floor := l.layout.Floor(outbox)
 	union := outbox
-	for _, post := range stored {
-		if _, has := slices.BinarySearchFunc(outbox, post.ID, newestFirst); has {
+	for _, id := range stored {
+		if _, has := slices.BinarySearchFunc(outbox, id, newestFirst); has {
 			continue
 		}
 		// One that was not loaded from the store yet will be, before anybody relies on it.
-		if loaded && post.ID > floor {
-			of.lacks = append(of.lacks, post.ID)
+		if loaded && id > floor {
+			of.lacks = append(of.lacks, id)
 		}
-		union = append(union[:len(union):len(union)], post.ID)
+		union = append(union[:len(union):len(union)], id)
 	}
 	of.ids = slices.Clone(feeds.Newest(slices.Clone(union), l.layout.FeedLength))
 	return of
+}
+
+// deletedAtMost bounds the deleted posts that are remembered, some 40 bytes each.
+const deletedAtMost = 1 << 20
+
+// facts are those of posts. Most posts that a feed has, and that no list has, are deleted, which many feeds share: so
+// each of those is looked up once.
+func (l *lists) facts(ctx context.Context, s *Sources, ids []freshet.PostID) (map[freshet.PostID]fact, error) {
+	var unknown, deleted []freshet.PostID
+	l.mu.Lock()
+	for _, id := range ids {
+		if _, ok := l.deleted[id]; ok {
+			deleted = append(deleted, id)
+		} else {
+			unknown = append(unknown, id)
+		}
+	}
+	l.mu.Unlock()
+	facts, err := s.facts(ctx, unknown)
+	if err != nil {
+		return nil, err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for id, f := range facts {
+		if f.deleted {
+			if len(l.deleted) >= deletedAtMost {
+				clear(l.deleted)
+			}
+			l.deleted[id] = struct{}{}
+		}
+	}
+	for _, id := range deleted {
+		facts[id] = fact{found: true, deleted: true}
+	}
+	return facts, nil
 }
 
 func newestFirst(a, b freshet.PostID) int {

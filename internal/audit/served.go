@@ -108,7 +108,9 @@ func (a *Auditor) served(ctx context.Context, n freshet.Number) ([]finding, erro
 
 // define is the newest posts of a feed by definition, as many as Redis keeps of one.
 func (a *Auditor) define(ctx context.Context, n freshet.Number, row *freshet.Following) ([]entry, error) {
-	lists, err := newLists(a.cfg.Conn, a.cfg.Layout, a.store, a.cfg.Memory).get(ctx, authors(n, row))
+	wanted := map[freshet.Number]struct{}{}
+	addAuthors(wanted, n, row)
+	lists, err := newLists(a.cfg.Conn, a.cfg.Layout, a.store, a.cfg.Memory).get(ctx, wanted)
 	if err != nil {
 		return nil, err
 	}

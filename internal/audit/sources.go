@@ -5,21 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/IBM/sarama"
-	"github.com/cockroachdb/pebble/v2"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"golang.org/x/sync/errgroup"
 
 	"freshet"
-	"freshet/internal/events"
 	"freshet/internal/feeds"
 	"freshet/internal/kafka"
 	"freshet/internal/posts"
-	"freshet/internal/posts/pebblestore"
 	"freshet/internal/tables"
 	"freshet/views"
 )
@@ -144,108 +140,6 @@ func CheckZones(ctx context.Context, conn feeds.Conn, layout feeds.Layout) error
 	return nil
 }
 
-func (s *Sources) openLeft(ctx, running context.Context) error {
-	dir := filepath.Join(s.cfg.Dir, "left")
-	if err := os.RemoveAll(dir); err != nil { // of a process that was killed
-		return fmt.Errorf("make a database for who has left whom: %w", err)
-	}
-	db, err := pebble.Open(dir, &pebble.Options{
-		FormatMajorVersion: pebble.FormatColumnarBlocks, DisableWAL: true, Logger: quiet{},
-	})
-	if err != nil {
-		return fmt.Errorf("make a database for who has left whom: %w", err)
-	}
-	s.onClose(db.Close)
-	s.left = &left{db: db}
-	s.left.tail, err = s.openTail(ctx, running, freshet.Follows, s.left.take)
-	return err
-}
-
-// openTail follows a topic from its beginning.
-func (s *Sources) openTail(
-	ctx, running context.Context, topic freshet.Topic, take func([]kafka.Fetched) error,
-) (*tail, error) {
-	name := s.cfg.Names.Topic(topic)
-	starts, err := s.lookup.Starts(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	t, err := openTail(s.cfg.Brokers, name, starts, s.options)
-	if err != nil {
-		return nil, err
-	}
-	s.running.Go(func() error { return t.run(running, take) })
-	ends, err := s.ends(ctx, name)
-	if err != nil {
-		return nil, err
-	}
-	stage := "reading " + name
-	watched, cancel := context.WithCancel(ctx)
-	defer cancel()
-	go func() {
-		tick := time.NewTicker(200 * time.Millisecond)
-		defer tick.Stop()
-		for {
-			done, total := t.taken(starts, ends)
-			s.cfg.Progress(stage, done, total)
-			select {
-			case <-tick.C:
-			case <-watched.Done():
-				return
-			}
-		}
-	}()
-	err = t.await(ctx, ends)
-	return t, err
-}
-
-// ErrNoStore is returned where the post store is needed and cannot be made of the log.
-var ErrNoStore = errors.New("the log of posts does not go back to its beginning, so it takes the post store; name it " +
-	"with --cassandra")
-
-// openStore makes a post store of the log.
-func (s *Sources) openStore(ctx, running context.Context) error {
-	starts, err := s.lookup.Starts(ctx, s.cfg.Names.Topic(freshet.Posts))
-	if err != nil {
-		return err
-	}
-	for _, start := range starts {
-		if start > 0 {
-			return ErrNoStore
-		}
-	}
-	store, err := pebblestore.Open(filepath.Join(s.cfg.Dir, "posts"), pebblestore.Options{Log: s.cfg.Logger})
-	if err != nil {
-		return err
-	}
-	s.onClose(store.Close)
-	s.store = store
-	s.logged, err = s.openTail(ctx, running, freshet.Posts, func(records []kafka.Fetched) error {
-		return store.Apply(running, Events(records))
-	})
-	return err
-}
-
-// Events are the events of records of posts. Records that cannot be read say nothing: they are dead letters.
-func Events(records []kafka.Fetched) []posts.Event {
-	all := make([]posts.Event, 0, len(records))
-	for _, r := range records {
-		value, err := postCodec.Decode(r.Value)
-		message, ok := value.(*events.PostEvent)
-		if err != nil || !ok {
-			continue
-		}
-		event, err := message.Event()
-		if err != nil || event.Post.Author.Key() != string(r.Key) {
-			continue
-		}
-		all = append(all, posts.Event{PostEvent: event, Offset: r.Offset})
-	}
-	return all
-}
-
-var postCodec kafka.Codec[events.PostEvent, *events.PostEvent]
-
 // openTables makes copies of the tables, one after another, because a view that was opened has to run to be closed.
 func (s *Sources) openTables(ctx, running context.Context) error {
 	local, err := tables.Open(filepath.Join(s.cfg.Dir, "tables"))
@@ -337,150 +231,4 @@ func (s *Sources) awaitTrees(ctx context.Context, ends map[int32]int64) error {
 		return nil
 	}
 	return s.trees.AwaitEnds(ctx, ends)
-}
-
-// ends are the ends of a topic's partitions.
-func (s *Sources) ends(ctx context.Context, topic string) (map[int32]int64, error) {
-	found, err := s.lookup.Ends(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	ends := make(map[int32]int64, len(found))
-	for at, end := range found {
-		ends[at.Partition] = end
-	}
-	return ends, nil
-}
-
-// committed is where fan-out stands in a topic: at its start where it has committed nothing.
-func (s *Sources) committed(ctx context.Context, topic string) (map[int32]int64, error) {
-	at, err := s.lookup.Starts(ctx, topic)
-	if err != nil {
-		return nil, err
-	}
-	found, err := s.lookup.Committed(ctx, s.cfg.Names.Group(freshet.FanoutGroup), topic)
-	for p, offset := range found {
-		at[p.Partition] = max(at[p.Partition], offset)
-	}
-	return at, err
-}
-
-// recordTimeout bounds the reading of single records and short spans.
-const recordTimeout = 30 * time.Second
-
-// record reads the record at an offset, or the next one that is there.
-func (s *Sources) record(ctx context.Context, topic string, partition int32, offset int64) (kafka.Fetched, error) {
-	ctx, cancel := context.WithTimeout(ctx, recordTimeout)
-	defer cancel()
-	reader, err := kafka.OpenReader(s.cfg.Brokers, topic, map[int32]int64{partition: offset}, s.options...)
-	if err != nil {
-		return kafka.Fetched{}, err
-	}
-	defer reader.Close()
-	for ctx.Err() == nil {
-		records, err := reader.Poll(ctx, 1)
-		if len(records) > 0 {
-			return records[0], nil
-		}
-		if err != nil {
-			return kafka.Fetched{}, err
-		}
-	}
-	return kafka.Fetched{}, fmt.Errorf("read %s/%d at %d: %w", topic, partition, offset, context.Cause(ctx))
-}
-
-// span calls take for every record from from up to ends.
-func (s *Sources) span(
-	ctx context.Context, topic string, from, ends map[int32]int64, take func(kafka.Fetched),
-) error {
-	next := map[int32]int64{}
-	for partition, end := range ends {
-		if from[partition] < end {
-			next[partition] = from[partition]
-		}
-	}
-	if len(next) == 0 {
-		return nil
-	}
-	reader, err := kafka.OpenReader(s.cfg.Brokers, topic, next, s.options...)
-	if err != nil {
-		return err
-	}
-	defer reader.Close()
-	for len(next) > 0 {
-		waiting, cancel := context.WithTimeout(ctx, recordTimeout)
-		records, err := reader.Poll(waiting, pollRecords)
-		cancel()
-		if len(records) == 0 {
-			return errors.Join(fmt.Errorf("%s gives no records", topic), err, context.Cause(ctx))
-		}
-		for _, r := range records {
-			if r.Offset < ends[r.Partition] {
-				take(r)
-			}
-			if r.Offset+1 >= ends[r.Partition] {
-				delete(next, r.Partition)
-			}
-		}
-	}
-	return nil
-}
-
-// quiet drops what Pebble notes of a database that goes with the audit.
-type quiet struct{}
-
-func (quiet) Infof(string, ...any)  {}
-func (quiet) Errorf(string, ...any) {}
-func (quiet) Fatalf(format string, args ...any) {
-	panic("audit: " + fmt.Sprintf(format, args...))
-}
-
-// ErrNoAccount is wrapped by the error for an id that no account has.
-var ErrNoAccount = errors.New("there is no such account")
-
-// Numbers finds accounts by their ids, from a copy of the directory's table alone.
-func Numbers(ctx context.Context, cfg Config, ids []freshet.AccountID) (all []freshet.Number, err error) {
-	local, err := tables.Open(filepath.Join(cfg.Dir, "tables"))
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, local.Close()) }()
-	own := local.View("audit")
-	accounts, err := views.NewAccounts(cfg.Brokers, cfg.Names, kafka.ViewSettings{
-		ClientID: "audit-accounts", Config: cfg.Sarama, Storage: own.Builder, Update: own.Update, Logger: cfg.Logger,
-	})
-	if err != nil {
-		return nil, err
-	}
-	running, stop := context.WithCancel(context.WithoutCancel(ctx))
-	ended := make(chan error, 1)
-	go func() { ended <- accounts.Run(running) }()
-	defer func() { stop(); err = errors.Join(err, <-ended) }()
-	select {
-	case <-accounts.Ready():
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
-	for _, id := range ids {
-		account, found, err := accounts.ByID(id)
-		if err != nil {
-			return nil, err
-		}
-		if !found {
-			return nil, fmt.Errorf("account %s: %w", id, ErrNoAccount)
-		}
-		all = append(all, account.Number)
-	}
-	return all, nil
-}
-
-// Size is how many registrations each partition has now; every account's number is among them.
-func Size(ctx context.Context, cfg Config) (map[int32]int64, error) {
-	lookup, err := kafka.NewLookup(cfg.Brokers, kafka.ClientOptions(cfg.Sarama)...)
-	if err != nil {
-		return nil, err
-	}
-	defer lookup.Close()
-	s := Sources{cfg: cfg, lookup: lookup}
-	return s.ends(ctx, cfg.Names.Topic(freshet.Registrations))
 }

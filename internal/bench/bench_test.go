@@ -58,6 +58,8 @@ func TestBenchmarks(t *testing.T) {
 		"scale": {"members: 1", "members: 2"},
 		"replay": {"drain", "replay, unbounded", "live posts alone, p99", "live posts beside a replay, p99",
 			"live posts beside a replay, p99 of that alone"},
+		"audit": {"opening", "feeds and outboxes", "memory", "trees", "a million accounts like these",
+			"baseline, the same of Redis read and not compared"},
 		"archive": {"archive", "CPU of this process", "the usual way: post by post"},
 		"log":     {"emit", "consume", "stateful", "publish to callback, mean"},
 	}

@@ -64,6 +64,15 @@ func (l *Late) ByAuthor(ctx context.Context, author freshet.Number, before fresh
 	return store.ByAuthor(ctx, author, before, limit)
 }
 
+// IDsByAuthor implements Store.
+func (l *Late) IDsByAuthor(ctx context.Context, author freshet.Number, limit int) ([]freshet.PostID, error) {
+	store, err := l.opened()
+	if err != nil {
+		return nil, err
+	}
+	return store.IDsByAuthor(ctx, author, limit)
+}
+
 // Followers implements Store.
 func (l *Late) Followers(ctx context.Context, followee, from freshet.Number, limit int) ([]freshet.Number, error) {
 	store, err := l.opened()

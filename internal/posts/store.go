@@ -47,6 +47,10 @@ type Store interface {
 	// 0 starts at the newest; the id of the last post of a page is where the next page begins.
 	ByAuthor(ctx context.Context, author freshet.Number, before freshet.PostID, limit int) ([]freshet.Post, error)
 
+	// IDsByAuthor returns the ids of the author's newest posts, limit at most, newest first, without deleted ones: those
+	// of ByAuthor's first page, for less than that costs, because no post is read.
+	IDsByAuthor(ctx context.Context, author freshet.Number, limit int) ([]freshet.PostID, error)
+
 	// Followers returns up to limit followers of the followee, ascending, beginning with the lowest number that is
 	// from or above. 0 starts the list; the next page begins at the last number plus one.
 	Followers(ctx context.Context, followee, from freshet.Number, limit int) ([]freshet.Number, error)

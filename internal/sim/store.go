@@ -118,6 +118,16 @@ func (s *store) ByAuthor(
 	return page[:min(len(page), limit)], nil
 }
 
+// IDsByAuthor implements posts.Store.
+func (s *store) IDsByAuthor(ctx context.Context, author freshet.Number, limit int) ([]freshet.PostID, error) {
+	page, err := s.ByAuthor(ctx, author, 0, limit)
+	ids := make([]freshet.PostID, len(page))
+	for i, post := range page {
+		ids[i] = post.ID
+	}
+	return ids, err
+}
+
 // Followers implements posts.Store.
 func (s *store) Followers(_ context.Context, followee, from freshet.Number, limit int) ([]freshet.Number, error) {
 	var found []freshet.Number

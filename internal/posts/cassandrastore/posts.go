@@ -178,7 +178,36 @@ func (s *Store) ByAuthor(
 	if before > 0 {
 		last = min(last, before-1)
 	}
-	next := func(ctx context.Context, after *int64) ([]int64, error) {
+	read := func(ctx context.Context, bucket int64, limit int) ([]freshet.Post, error) {
+		return s.postsInBucket(ctx, author, bucket, last, limit)
+	}
+	page, err := list(ctx, limit, s.authorBuckets(author, last), read)
+	if err != nil {
+		return nil, s.fail(fmt.Sprintf("list the posts of account %d", author), err)
+	}
+	return page, nil
+}
+
+// IDsByAuthor implements posts.Store.
+func (s *Store) IDsByAuthor(ctx context.Context, author freshet.Number, limit int) ([]freshet.PostID, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	read := func(ctx context.Context, bucket int64, limit int) ([]freshet.PostID, error) {
+		return s.idsInBucket(ctx, author, bucket, limit)
+	}
+	ids, err := list(ctx, limit, s.authorBuckets(author, math.MaxInt64), read)
+	if err != nil {
+		return nil, s.fail(fmt.Sprintf("list the ids of the posts of account %d", author), err)
+	}
+	return ids, nil
+}
+
+// authorBuckets goes down the buckets of an author's posts, beginning with that of last.
+func (s *Store) authorBuckets(
+	author freshet.Number, last freshet.PostID,
+) func(ctx context.Context, after *int64) ([]int64, error) {
+	return func(ctx context.Context, after *int64) ([]int64, error) {
 		below := authorBucket(last) + 1
 		if after != nil {
 			below = *after
@@ -186,14 +215,21 @@ func (s *Store) ByAuthor(
 		return s.buckets(ctx, "SELECT bucket FROM author_buckets WHERE author = ? AND bucket < ? LIMIT ?",
 			int64(author), below, bucketsAtOnce)
 	}
-	read := func(ctx context.Context, bucket int64, limit int) ([]freshet.Post, error) {
-		return s.postsInBucket(ctx, author, bucket, last, limit)
+}
+
+func (s *Store) idsInBucket(
+	ctx context.Context, author freshet.Number, bucket int64, limit int,
+) ([]freshet.PostID, error) {
+	iter := s.query(ctx, "SELECT id, created_at, deleted_at FROM posts_by_author WHERE author = ? AND bucket = ?",
+		int64(author), bucket).PageSize(pageOf(limit)).Prefetch(0).Iter()
+	var ids []freshet.PostID
+	var id int64
+	for r := (row{}); len(ids) < limit && iter.Scan(&id, &r.created, &r.deleted); r = (row{}) {
+		if r.listed() {
+			ids = append(ids, freshet.PostID(id))
+		}
 	}
-	page, err := list(ctx, limit, next, read)
-	if err != nil {
-		return nil, s.fail(fmt.Sprintf("list the posts of account %d", author), err)
-	}
-	return page, nil
+	return ids, iter.Close()
 }
 
 func (s *Store) postsInBucket(

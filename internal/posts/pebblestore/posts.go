@@ -114,3 +114,20 @@ func (s *Store) ByAuthor(
 	}
 	return page, nil
 }
+
+// IDsByAuthor implements posts.Store.
+func (s *Store) IDsByAuthor(ctx context.Context, author freshet.Number, limit int) ([]freshet.PostID, error) {
+	if limit <= 0 {
+		return nil, nil
+	}
+	var ids []freshet.PostID
+	prefix := authorPrefix(author)
+	err := s.scan(ctx, prefix, after(prefix), func(key, _ []byte) (bool, error) {
+		ids = append(ids, freshet.PostID(^lastNumber(key)))
+		return len(ids) < limit, nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return ids, nil
+}

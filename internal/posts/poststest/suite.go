@@ -123,6 +123,12 @@ func wantByAuthor(
 	if !slices.Equal(got, ids) {
 		t.Fatalf("posts of %d before %d, at most %d: got %v, want %v", author, before, limit, got, ids)
 	}
+	if before > 0 {
+		return
+	}
+	if got, err := s.IDsByAuthor(context.Background(), author, limit); err != nil || !slices.Equal(got, ids) {
+		t.Fatalf("ids of the posts of %d, at most %d: got %v (%v), want %v", author, limit, got, err, ids)
+	}
 }
 
 func wantFollowers(t rapid.TB, s posts.Store, followee, from freshet.Number, limit int, want ...freshet.Number) {
