@@ -15,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	_ "freshet/internal/app" // most of what the commands run: a cached result does not outlive a change of it
+	"freshet/internal/app/apptest" // also most of what the commands run: a cached result does not outlive a change of it
 )
 
 // shellBlocks are the commands of README.md.
@@ -96,9 +96,8 @@ func TestReadme(t *testing.T) {
 	s := makeRun(t)
 
 	binary := filepath.Join(t.TempDir(), "freshet")
-	build := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "./cmd/freshet")
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
+	if err := apptest.Build(binary); err != nil {
+		t.Fatal(err)
 	}
 	// The same commands, at the addresses of this run.
 	script := strings.NewReplacer(

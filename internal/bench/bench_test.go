@@ -69,6 +69,7 @@ func TestBenchmarks(t *testing.T) {
 			continue
 		}
 		t.Run(benchmark.Name, func(t *testing.T) {
+			t.Parallel() // no figure is looked at but for being there
 			report, err := Run(t.Context(), benchmark.Name, small())
 			if err != nil {
 				t.Fatal(err)
@@ -95,6 +96,7 @@ func TestBenchmarks(t *testing.T) {
 
 // Posts that are saved first are accepted, too.
 func TestAcceptSavedFirst(t *testing.T) {
+	t.Parallel()
 	c := small()
 	c.Accept = config.AcceptStore
 	report, err := Run(t.Context(), "accept", c)
@@ -121,6 +123,7 @@ func TestAcceptSavedFirst(t *testing.T) {
 }
 
 func TestServersThatDoNotAnswerAreNamed(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -154,6 +157,7 @@ func TestServersThatDoNotAnswerAreNamed(t *testing.T) {
 
 // Servers that take connections and never answer are named as well, and not waited for.
 func TestServersThatSayNothingAreNamed(t *testing.T) {
+	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0") // the system takes connections for it
 	if err != nil {
 		t.Fatal(err)

@@ -196,6 +196,7 @@ func (b *bench) endToEnd(ctx context.Context, emitted int) error {
 	from = start.Add(b.Warm)
 	mu.Unlock()
 	const tick = time.Millisecond // ten messages at a time, evenly
+	var written atomic.Int64
 	for i := 0; time.Since(start) < b.For; i++ {
 		b.Progress("publish to callback", int(time.Since(start).Milliseconds()), int(b.For.Milliseconds()))
 		if err := sleepUntil(ctx, start.Add(time.Duration(i)*tick)); err != nil {
@@ -206,12 +207,20 @@ func (b *bench) endToEnd(ctx context.Context, emitted int) error {
 				ID: freshet.PostID(time.Now().UnixNano()), Author: freshet.Number(p.rng.IntN(b.Accounts)), Text: p.text(),
 				Visibility: freshet.Public, CreatedAt: start,
 			}}
-			if err := p.emitters.PostAsync(ctx, event, func(emitters.Position, error) {}); err != nil {
+			if err := p.emitters.PostAsync(ctx, event, func(_ emitters.Position, err error) {
+				if err == nil {
+					written.Add(1)
+				}
+			}); err != nil {
 				return errors.Join(err, stop())
 			}
 		}
 	}
-	err = errors.Join(p.close(), stop())
+	err = p.close()
+	for err == nil && seen.Load() < int64(emitted)+written.Load() { // the last ones are the slowest
+		err = sleepUntil(ctx, time.Now().Add(time.Millisecond))
+	}
+	err = errors.Join(err, stop())
 	mu.Lock()
 	defer mu.Unlock()
 	rate := float64(times.TotalCount()) / (b.For - b.Warm).Seconds()

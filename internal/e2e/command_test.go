@@ -67,6 +67,7 @@ func entries(t *testing.T, dir string) []string {
 
 // TestLockedDirectory: a second process on the same data says which one has it, and ends.
 func TestLockedDirectory(t *testing.T) {
+	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "data")
 	first := start(t, "--data", dir)
 	second := launch(t, freePort(t), "--data", dir)
@@ -89,6 +90,7 @@ func TestLockedDirectory(t *testing.T) {
 
 // TestPortsInUse: whichever port is taken, the message names the flag that chooses another.
 func TestPortsInUse(t *testing.T) {
+	t.Parallel()
 	taken, err := new(net.ListenConfig).Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -110,6 +112,7 @@ func TestPortsInUse(t *testing.T) {
 
 // TestWrongUsage: a mistake in typing is told from a failure by the exit code.
 func TestWrongUsage(t *testing.T) {
+	t.Parallel()
 	for _, args := range [][]string{
 		{"dev", "--colour"}, {"dev", "--partitions", "3"},
 		{"dev", "--accept", "both"}, {"dev", "extra"}, {"run"}, {"run", "cook"}, {"dve"},

@@ -16,7 +16,7 @@ import (
 func TestDamage(t *testing.T) {
 	t.Parallel()
 	r := newRun(t)
-	r.proc = start(t, denseFlags...)
+	r.proc = start(t, smallFlags...) // nobody is pulled, so that logs have all posts however long this takes
 	inParallel(make([]int, 8), r.registerer())
 	c := r.newClients(1)[0]
 	for _, who := range c.own[1:] {

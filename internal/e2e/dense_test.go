@@ -13,7 +13,7 @@ import (
 const (
 	denseAccounts = 48
 	denseClients  = 16
-	denseWork     = 100 // operations of a client in a phase
+	denseWork     = 50 // operations of a client in a phase
 )
 
 var (
@@ -31,6 +31,7 @@ func TestDense(t *testing.T) {
 	r.proc = start(t, flags...)
 	inParallel(make([]int, denseAccounts), r.registerer())
 	clients := r.newClients(denseClients)
+	work := denseWork * work(t)
 
 	phase := func(name string, work int, faults ...fault) {
 		r.phase(name, clients, work, busy, faults...)
@@ -39,20 +40,20 @@ func TestDense(t *testing.T) {
 	// Another limit makes many accounts at once leave pull, or come to it, at their next posts.
 	killed := func(name string, limit int, end func(*process), first ...fault) {
 		limited := append(slices.Clone(flags), "--pull-above", strconv.Itoa(limit))
-		r.ended(name, clients, denseWork/3, busy, limited, end, first...)
+		r.ended(name, clients, 2*work/3, busy, limited, end, first...)
 		r.compare(name)
 	}
-	phase("undisturbed", denseWork)
+	phase("undisturbed", work)
 	for round := range rounds(t) {
 		in := func(name string) string { return fmt.Sprintf("round %d, %s", round, name) }
 		for _, f := range []fault{flushAll, deleteZones, seekBack} {
-			phase(in(f.name), denseWork, f)
+			phase(in(f.name), work, f)
 		}
 		killed(in("kill"), 30, (*process).kill)
 		killed(in("kill soon after a reset"), 5, (*process).kill, seekBack)
-		phase(in("FLUSHALL soon after a kill"), denseWork/3, flushAll)
+		phase(in("FLUSHALL soon after a kill"), 2*work/3, flushAll)
 		killed(in("Ctrl-C"), 10, func(p *process) { p.stop() })
-		phase(in("after Ctrl-C"), denseWork/3)
+		phase(in("after Ctrl-C"), 2*work/3)
 	}
 	r.wantCrossings()
 	r.proc.stop()

@@ -16,9 +16,11 @@ type ledger struct {
 	now     int64
 	flags   map[flagKey]*flag
 	posts   map[uint64]*postState
-	texts   map[string]*Account // of every post that was ever sent, with its author
-	leaving map[*Account]bool   // accounts of which somebody has asked to be closed
-	closed  map[*Account]int64  // when that was answered
+	by      map[*Account][]*postState // the posts, by their authors
+	opened  []*Account                // what open returns; nil when that has changed
+	texts   map[string]*Account       // of every post that was ever sent, with its author
+	leaving map[*Account]bool         // accounts of which somebody has asked to be closed
+	closed  map[*Account]int64        // when that was answered
 	lost    []lost
 }
 
@@ -61,8 +63,8 @@ type lost struct {
 
 func newLedger() *ledger {
 	return &ledger{
-		flags: map[flagKey]*flag{}, posts: map[uint64]*postState{}, texts: map[string]*Account{},
-		leaving: map[*Account]bool{}, closed: map[*Account]int64{},
+		flags: map[flagKey]*flag{}, posts: map[uint64]*postState{}, by: map[*Account][]*postState{},
+		texts: map[string]*Account{}, leaving: map[*Account]bool{}, closed: map[*Account]int64{},
 	}
 }
 
@@ -118,7 +120,7 @@ func (l *ledger) addAccount(id string) *Account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	a := &Account{ID: id}
-	l.world.Accounts = append(l.world.Accounts, a)
+	l.world.Accounts, l.opened = append(l.world.Accounts, a), nil
 	return a
 }
 
@@ -138,7 +140,7 @@ func (l *ledger) close(a *Account) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.now++
-	a.Closed = true
+	a.Closed, l.opened = true, nil
 	l.closed[a] = l.now
 }
 
@@ -156,6 +158,7 @@ func (l *ledger) posted(id uint64, author *Account, text string) *Post {
 	p := &Post{ID: id, Author: author, Text: text}
 	l.world.Posts = append(l.world.Posts, p)
 	l.posts[id] = &postState{Post: p, acknowledged: l.now, edited: l.now}
+	l.by[author] = append(l.by[author], l.posts[id])
 	return p
 }
 
@@ -210,17 +213,18 @@ func (l *ledger) lose(op lost) {
 	l.lost = append(l.lost, op)
 }
 
-// open is the accounts that are not closed.
+// open is the accounts that are not closed; nobody changes the list.
 func (l *ledger) open() []*Account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var open []*Account
-	for _, a := range l.world.Accounts {
-		if !a.Closed {
-			open = append(open, a)
+	if l.opened == nil {
+		for _, a := range l.world.Accounts {
+			if !a.Closed {
+				l.opened = append(l.opened, a)
+			}
 		}
 	}
-	return open
+	return l.opened
 }
 
 // judge says what is wrong with a page of the reader's feed that was asked for at a time, with the ids that are below
@@ -259,9 +263,9 @@ func (l *ledger) judge(reader *Account, page page, before uint64, asked int64) e
 		return old
 	}
 	// What its author was told is stored is in its own feed at once.
-	for _, p := range l.posts {
+	for _, p := range l.by[reader] {
 		in := (before == 0 || p.ID < before) && (page.Next == "" || p.ID >= last)
-		if p.Author == reader && p.acknowledged <= asked && !p.deleting && in && !shown[p.ID] {
+		if p.acknowledged <= asked && !p.deleting && in && !shown[p.ID] {
 			return fmt.Errorf("%w: it says that it is complete, and the reader's own post %d is missing", errOld, p.ID)
 		}
 	}

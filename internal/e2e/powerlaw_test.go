@@ -12,13 +12,14 @@ import (
 	"time"
 )
 
+// A network as they are, for each unit of work.
 const (
-	crowd   = 3100 // accounts
-	starred = 3000 // of them, who follow the star
-	fanOf   = 500  // accounts that the fan follows
+	crowd   = 1050 // accounts
+	starred = 1000 // of them, who follow the star
+	fanOf   = 250  // accounts that the fan follows
 )
 
-// TestPowerLaw: a network as they are, with an account that 3,000 follow and one that follows 500, imported from a
+// TestPowerLaw: a network as they are, with an account that 1,000 follow and one that follows 250, imported from a
 // file. Its trees have many pages, its faults hit many blocks, and every account reads what the definition says.
 func TestPowerLaw(t *testing.T) {
 	t.Parallel()
@@ -26,7 +27,7 @@ func TestPowerLaw(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	flags := []string{"--data", dir, "--zones", strconv.Itoa(zones), "--page-size", "64"}
 	r.proc = start(t, flags...)
-	r.importGraph()
+	r.importGraph(work(t))
 	clients := r.newClients(16)
 
 	const work = 45
@@ -50,8 +51,9 @@ func TestPowerLaw(t *testing.T) {
 }
 
 // importGraph makes the network and brings it in with the tool for that.
-func (r *run) importGraph() {
+func (r *run) importGraph(work int) {
 	r.t.Helper()
+	crowd, starred, fanOf := crowd*work, starred*work, fanOf*work
 	random := r.random(1 << 33)
 	accounts := make([]*Account, crowd)
 	for i := range accounts {
@@ -70,7 +72,7 @@ func (r *run) importGraph() {
 	for i := range fanOf {
 		follow(crowd-1, i)
 	}
-	zipf := rand.NewZipf(random, 1.3, 20, crowd-1)
+	zipf := rand.NewZipf(random, 1.3, 20, uint64(crowd-1))
 	for i := range accounts {
 		for range 1 + random.IntN(4) {
 			follow(i, int(zipf.Uint64()))

@@ -21,7 +21,8 @@ import (
 
 	"go.uber.org/goleak"
 
-	_ "freshet/internal/app" // most of the program under test: a cached result does not outlive a change of it
+	"freshet/internal/app/apptest" // also most of the program under test: a cached result does not outlive a change of it
+	"freshet/internal/kafka/kafkatest"
 )
 
 // binary is the program, built once for all tests. faulty is where the one goes whose fan-out can be made to deliver
@@ -32,6 +33,7 @@ var (
 )
 
 func TestMain(m *testing.M) {
+	kafkatest.AtOnce(3) // they wait for their children most of the time
 	dir, err := os.MkdirTemp("", "freshet-e2e-")
 	if err == nil {
 		binary = filepath.Join(dir, "freshet")
@@ -51,19 +53,17 @@ func TestMain(m *testing.M) {
 }
 
 func build(to string, tags ...string) error {
-	args := []string{"build", "-o", to}
 	if onServers {
 		tags = append(tags, "crash")
 	}
-	args = append(args, "-tags", strings.Join(tags, ","))
+	var flags []string
+	if len(tags) > 0 {
+		flags = append(flags, "-tags", strings.Join(tags, ","))
+	}
 	if raced() {
-		args = append(args, "-race")
+		flags = append(flags, "-race")
 	}
-	out, err := exec.Command("go", append(args, "freshet/cmd/freshet")...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("build the program: %w\n%s", err, out)
-	}
-	return nil
+	return apptest.Build(to, flags...)
 }
 
 func raced() bool { return os.Getenv("FRESHET_E2E_RACE") == "1" }

@@ -16,16 +16,21 @@ type readers struct {
 	pages, incomplete, refused atomic.Int64
 }
 
+// readEvery leaves the machine to those who are read about: each reader reads some hundred times a second.
+const readEvery = 4 * time.Millisecond
+
 func (r *run) read(n int, stream uint64) *readers {
 	rs := &readers{stop: make(chan struct{})}
 	for i := range n {
 		random := r.random(stream + uint64(i))
 		rs.done.Go(func() {
+			tick := time.NewTicker(readEvery)
+			defer tick.Stop()
 			for {
 				select {
 				case <-rs.stop:
 					return
-				default:
+				case <-tick.C:
 				}
 				open := r.ledger.open()
 				if !r.readSome(rs, open[random.IntN(len(open))], 1+random.IntN(30), 1+random.IntN(3)) {

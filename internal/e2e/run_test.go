@@ -63,16 +63,21 @@ func newRun(t *testing.T) *run {
 	return &run{t: t, seed: seed, http: connections(t), ledger: newLedger()}
 }
 
-// rounds is how often a random test goes through its faults.
-func rounds(t *testing.T) int {
+// rounds is how often a random test goes through its faults, and work how many times as large it is as in a run of all
+// tests.
+func rounds(t *testing.T) int { return factor(t, "FRESHET_E2E_ROUNDS") }
+func work(t *testing.T) int   { return factor(t, "FRESHET_E2E_WORK") }
+
+// factor is what a variable of the environment says, 1 if it says nothing.
+func factor(t *testing.T, variable string) int {
 	t.Helper()
-	text := os.Getenv("FRESHET_E2E_ROUNDS")
+	text := os.Getenv(variable)
 	if text == "" {
 		return 1
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("FRESHET_E2E_ROUNDS=%s: want a number from 1", text)
+		t.Fatalf("%s=%s: want a number from 1", variable, text)
 	}
 	return n
 }

@@ -16,7 +16,7 @@ import (
 // Its tests that call t.Parallel wait for Kafka most of the time, so more of them run at once than there are cores,
 // unless -parallel says otherwise.
 func Main(m *testing.M, others ...goleak.Option) {
-	AtOnce(6)
+	AtOnce(4)
 	leftOver := goleak.IgnoreTopFunction("github.com/IBM/sarama.(*Broker).responseReceiver")
 	goleak.VerifyTestMain(m, append(others, leftOver)...)
 }
