@@ -3,6 +3,7 @@ package emitters
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 const (
 	// redisChunk is how many operations are asked of Redis at once for a batch.
-	redisChunk = 1000
+	redisChunk = 500
 	// tokenLife is how long a zone's token is kept. A body is written only under the token that the zone has then, so a
 	// kept one never lets more be written, but may keep a body out of a zone that has just been recovered. It is shorter
 	// than any recovery: until that has ended, such a post is answered with "not now" and not as one that is unknown.
@@ -98,6 +99,9 @@ func (p *Publisher) show(
 	var bodyOf []int // the posts of bodies
 	outboxes := map[freshet.Number]*feeds.AppendOutbox{}
 	for i := range posts {
+		if i%redisChunk == redisChunk-1 {
+			runtime.Gosched() // a large batch keeps nobody waiting
+		}
 		post := &posts[i]
 		if outcomes[i].Err != nil {
 			continue
