@@ -106,9 +106,10 @@ func (p *Publisher) PublishSaved(ctx context.Context, posts []freshet.Post) []Ou
 }
 
 // Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted
-// already. An error that wraps freshet.ErrUnsettled says that there may be one, and that nothing was done. The log is told first: a tombstone without a delete in the log would hide a post that is there. Only when
-// Redis has the tombstone is nothing shown any more, and only then does Delete return nil; one that fails with
-// ErrUnavailable may have happened, and is to be tried again.
+// already. An error that wraps freshet.ErrUnsettled says that there may be one, and that nothing was done. The log is
+// told first: a tombstone without a delete in the log would hide a post that is there. Only when Redis has the
+// tombstone is nothing shown any more, and only then does Delete return nil; one that fails with ErrUnavailable may
+// have happened, and is to be tried again.
 func (p *Publisher) Delete(ctx context.Context, id freshet.PostID, may May) (at Position, found bool, err error) {
 	if p.Forget != nil {
 		defer p.Forget(id) // also of one that another process has deleted
@@ -140,9 +141,9 @@ func (p *Publisher) Delete(ctx context.Context, id freshet.PostID, may May) (at 
 
 // Edit gives a post another text and returns the post as it is then; found is false for one that is deleted or never
 // was. An error that wraps freshet.ErrUnsettled says that there may be one, and that nothing was done. The log is told
-// first. In Redis the text is replaced where there is one; where there is none, Unwritten has the post, and the edit with
-// it, or the post store has the post, and Edit waits, until ctx ends, for it to have the edit. The position is that of
-// the edit also when the error wraps ErrNotShown.
+// first. In Redis the text is replaced where there is one; where there is none, Unwritten has the post, and the edit
+// with it, or the post store has the post, and Edit waits, until ctx ends, for it to have the edit. The position is
+// that of the edit also when the error wraps ErrNotShown.
 func (p *Publisher) Edit(
 	ctx context.Context, id freshet.PostID, text string, may May,
 ) (post freshet.Post, at Position, found bool, err error) {
@@ -284,8 +285,8 @@ func (p *Publisher) look(ctx context.Context, id freshet.PostID, trust func(feed
 	return p.settled(ctx, id, there)
 }
 
-// settled is the answer about a post that neither Redis nor the post store has: that there is none, if that is sure. The
-// store is asked once more after it has told how far it is, for it goes on.
+// settled is the answer about a post that neither Redis nor the post store has: that there is none, if that is sure.
+// The store is asked once more after it has told how far it is, for it goes on.
 func (p *Publisher) settled(ctx context.Context, id freshet.PostID, there found) (found, error) {
 	progress, err := p.Store.Progress(ctx)
 	if err != nil {

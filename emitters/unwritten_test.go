@@ -86,8 +86,8 @@ func TestPostUnderATokenOfBefore(t *testing.T) {
 	}
 }
 
-// Of a post that another process may have taken nobody knows, as long as the archive has not come so far: it is not said
-// that there is none. Its id is not one of the future.
+// Of a post that another process may have taken nobody knows, as long as the archive has not come so far: it is not
+// said that there is none. Its id is not one of the future.
 func TestPostsThatMayYetCome(t *testing.T) {
 	s := newStage(t)
 	edit := func(id freshet.PostID) error {

@@ -11,7 +11,7 @@ import (
 	"freshet/internal/kafka"
 )
 
-// TestListener: what an operator, and whoever restarts processes, asks a process that is not ready yet, and one that is.
+// TestListener: what an operator, and whoever restarts processes, asks a process that is not ready, and one that is.
 func TestListener(t *testing.T) {
 	missing := []string{"view of accounts: it recovers", "Redis does not answer"}
 	handler := admin.Handler(admin.Config{
