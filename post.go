@@ -114,6 +114,10 @@ const SavedLate = 20 * time.Second
 // ErrStoreAway is wrapped by errors of a post store that does not answer now: another attempt may succeed.
 var ErrStoreAway = errors.New("the post store does not answer")
 
+// ErrUnsettled is wrapped by errors about a post that is found nowhere, and so young that it may be on its way: nobody
+// can say yet whether there is one.
+var ErrUnsettled = errors.New("it is not known yet whether there is such a post")
+
 // ErrNode is returned by NewMinter for a node that does not fit into a PostID.
 var ErrNode = errors.New("the node of a post id is from 0 to 1023")
 

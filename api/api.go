@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -117,6 +118,7 @@ type API struct {
 	router  *mux.Router
 	cursors cursors
 	lines   *semaphore.Weighted // of the batches that are judged and published
+	turns   *semaphore.Weighted // of the batches that a processor works on
 	bodies  *budget
 	answers *budget
 	gate    gate
@@ -145,7 +147,8 @@ func New(c Config) (*API, error) {
 	}
 	a := &API{
 		Config: c, cursors: cursors{key: slices.Clone(c.CursorKey)},
-		lines: semaphore.NewWeighted(linesAtOnce), bodies: newBudget(maxBodies), answers: newBudget(maxAnswers),
+		lines: semaphore.NewWeighted(linesAtOnce), turns: semaphore.NewWeighted(int64(max(1, runtime.GOMAXPROCS(0)/2))),
+		bodies: newBudget(maxBodies), answers: newBudget(maxAnswers),
 	}
 	a.gate.most = int64(c.MaxInFlight)
 	a.limits = newLimits(c.RateLimit, c.RateBurst, c.Now)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"runtime"
 	"strconv"
 	"sync"
 	"time"
@@ -24,6 +25,9 @@ const (
 	lineInMemory = 256
 	// answerChunk is how much of an answer is encoded before it is sent.
 	answerChunk = 64 << 10
+	// turnOfLines is how much of a batch, in bytes of lines and what they take in memory, is judged before others' turn
+	// comes: some 100 µs.
+	turnOfLines = 16 << 10
 )
 
 // line is what became of a line of a batch: a post, or the answer to a line that is refused.
@@ -72,14 +76,42 @@ func (a *API) createPosts(w http.ResponseWriter, r *http.Request) error {
 	release := sync.OnceFunc(func() { a.lines.Release(int64(n)) })
 	defer release()
 	b := &batch{lines: make([]line, 0, n)}
-	for text := range bytes.SplitSeq(data, []byte("\n")) {
-		b.lines = append(b.lines, a.readLine(r, b, text))
+	if err := a.judge(r, b, data); err != nil {
+		return err
 	}
 	outcomes := a.Publisher.PublishAll(r.Context(), b.posts)
 	if placeOf(r).answering(int64(len(data)+n*lineInMemory)) == nil {
 		release() // the reader of the answer holds up no other batch
 	}
 	a.respondBatch(w, r, b, outcomes)
+	return nil
+}
+
+// judge reads the lines of a batch, a few at a time: half of the processors at most work on batches, and whoever waits
+// for a processor gets one in between. Otherwise a batch keeps one until the scheduler takes it away, ten milliseconds
+// each time that something else of a request is to be done.
+func (a *API) judge(r *http.Request, b *batch, data []byte) error {
+	left, working := 0, false
+	defer func() {
+		if working {
+			a.turns.Release(1)
+		}
+	}()
+	for text := range bytes.SplitSeq(data, []byte("\n")) {
+		if left <= 0 {
+			if working {
+				a.turns.Release(1)
+				working = false
+				runtime.Gosched()
+			}
+			if err := a.turns.Acquire(r.Context(), 1); err != nil {
+				return unavailable(time.Second, err, "too many batches at once")
+			}
+			left, working = turnOfLines, true
+		}
+		b.lines = append(b.lines, a.readLine(r, b, text))
+		left -= len(text) + lineInMemory
+	}
 	return nil
 }
 
@@ -160,6 +192,7 @@ func (a *API) respondBatch(w http.ResponseWriter, r *http.Request, b *batch, out
 				return // the client is gone: nobody is left to tell
 			}
 			chunk = chunk[:0]
+			runtime.Gosched() // a large answer keeps nobody waiting
 		}
 	}
 	_, _ = w.Write(chunk) // as above

@@ -127,6 +127,8 @@ func problemOf(err error) *problem {
 		return unavailable(time.Second, err, "redis does not answer")
 	case errors.Is(err, freshet.ErrStoreAway):
 		return unavailable(time.Second, err, "the post store does not answer")
+	case errors.Is(err, freshet.ErrUnsettled):
+		return unavailable(time.Second, err, "there may be such a post, and it is not known yet")
 	case errors.Is(err, emitters.ErrUnavailable):
 		return unavailable(5*time.Second, err, "the write was not acknowledged; it may be repeated")
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

@@ -20,10 +20,23 @@ func (e *Emitters) Posts(ctx context.Context, posts []freshet.Post, saved bool) 
 	for i := range b.outcomes {
 		b.outcomes[i].Err = errPending
 	}
+	large := e.streams[freshet.Posts].large
+	if len(posts) <= fewPosts {
+		large = make(chan struct{}, len(posts))
+	}
 	for i, post := range posts {
+		select {
+		case large <- struct{}{}:
+		case <-ctx.Done():
+			continue
+		}
+		settle := func(p Position, err error) {
+			<-large
+			b.settle(i, Outcome{p, err})
+		}
 		event := freshet.PostEvent{Kind: freshet.PostCreated, Post: post, Saved: saved}
-		if err := e.PostAsync(ctx, event, func(p Position, err error) { b.settle(i, Outcome{p, err}) }); err != nil {
-			b.settle(i, Outcome{Err: err})
+		if err := e.PostAsync(ctx, event, settle); err != nil {
+			settle(Position{}, err)
 		}
 	}
 	if len(posts) > 0 {

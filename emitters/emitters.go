@@ -37,6 +37,13 @@ const ProduceTimeout = 10 * time.Second
 // write must be able to give up when its context ends.
 const inFlight = 1024
 
+// A batch of more than fewPosts is large: what is in flight of all large ones together leaves half of the places to
+// others, who otherwise would wait for a batch at each of their posts.
+const (
+	fewPosts      = 64
+	largeInFlight = inFlight / 2
+)
+
 // ErrUnavailable is wrapped by the errors of writes that Kafka did not acknowledge in time. Such a write may still
 // arrive: all that writes here say may be repeated.
 var ErrUnavailable = errors.New("kafka did not acknowledge the write")
@@ -51,6 +58,7 @@ type Emitters struct {
 type stream struct {
 	emitter *goka.Emitter
 	slots   chan struct{}
+	large   chan struct{} // for those of large batches, beside a place in slots
 }
 
 // codecs are those of the topics that this package writes.
@@ -75,7 +83,9 @@ func New(brokers []string, names freshet.Names, config func(clientID string) *sa
 		if err != nil {
 			return nil, errors.Join(fmt.Errorf("open an emitter for %s at %v: %w", name, brokers, err), e.Close())
 		}
-		e.streams[topic] = &stream{emitter: emitter, slots: make(chan struct{}, inFlight)}
+		e.streams[topic] = &stream{
+			emitter: emitter, slots: make(chan struct{}, inFlight), large: make(chan struct{}, largeInFlight),
+		}
 	}
 	return e, nil
 }

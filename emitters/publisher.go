@@ -53,9 +53,13 @@ type Publisher struct {
 	Store    PostStore
 	// Forget, unless nil, is called with a post that is edited or deleted, before Edit or Delete returns.
 	Forget func(post freshet.PostID)
-	// Unwritten, unless nil, is called with a post that is in the log and not in Redis, before Publish returns.
-	Unwritten func(author freshet.Number, post freshet.PostID)
-	Log       *slog.Logger
+	// Unwritten is told of posts that are in the log and not in Redis, before Publish returns; nil: nobody is.
+	Unwritten *feeds.Unwritten
+	// Partitions is how many partitions the posts topic has, and Slowest how long after its id was minted a post may still
+	// reach the log: what is neither in Redis nor in the post store may then be on its way.
+	Partitions int32
+	Slowest    time.Duration
+	Log        *slog.Logger
 
 	tokens zoneTokens
 }
@@ -102,9 +106,10 @@ func (p *Publisher) PublishSaved(ctx context.Context, posts []freshet.Post) []Ou
 }
 
 // Delete deletes a post; found is false for one that never was, and the position is zero for one that is deleted
-// already. The log is told first: a tombstone without a delete in the log would hide a post that is there. Only when
-// Redis has the tombstone is nothing shown any more, and only then does Delete return nil; one that fails with
-// ErrUnavailable may have happened, and is to be tried again.
+// already. An error that wraps freshet.ErrUnsettled says that there may be one, and that nothing was done. The log is
+// told first: a tombstone without a delete in the log would hide a post that is there. Only when Redis has the
+// tombstone is nothing shown any more, and only then does Delete return nil; one that fails with ErrUnavailable may
+// have happened, and is to be tried again.
 func (p *Publisher) Delete(ctx context.Context, id freshet.PostID, may May) (at Position, found bool, err error) {
 	if p.Forget != nil {
 		defer p.Forget(id) // also of one that another process has deleted
@@ -121,12 +126,12 @@ func (p *Publisher) Delete(ctx context.Context, id freshet.PostID, may May) (at 
 		return Position{}, true, err
 	}
 	if there.state == postLives {
-		at, err = p.Emitters.Post(ctx, freshet.PostEvent{
-			Kind: freshet.PostDeleted, Post: freshet.Post{ID: id, Author: there.post.Author, DeletedAt: time.Now()},
-		})
+		end := freshet.Post{ID: id, Author: there.post.Author, DeletedAt: time.Now()}
+		at, err = p.Emitters.Post(ctx, freshet.PostEvent{Kind: freshet.PostDeleted, Post: end})
 		if err != nil {
 			return Position{}, true, err
 		}
+		p.Unwritten.Change(logged(there.post, end.DeletedAt, at))
 	}
 	if err := p.within(ctx, hideGrace, &feeds.PutTombstone{Post: id}); err != nil {
 		return Position{}, true, fmt.Errorf("hide post %s, whose delete is in the log: %w: %w", id, ErrUnavailable, err)
@@ -135,9 +140,10 @@ func (p *Publisher) Delete(ctx context.Context, id freshet.PostID, may May) (at 
 }
 
 // Edit gives a post another text and returns the post as it is then; found is false for one that is deleted or never
-// was. The log is told first. In Redis the text is replaced where there is one; where there is none the post store has
-// the post, and Edit waits, until ctx ends, for it to have the edit. The position is that of the edit also when the
-// error wraps ErrNotShown.
+// was. An error that wraps freshet.ErrUnsettled says that there may be one, and that nothing was done. The log is told
+// first. In Redis the text is replaced where there is one; where there is none, Unwritten has the post, and the edit
+// with it, or the post store has the post, and Edit waits, until ctx ends, for it to have the edit. The position is
+// that of the edit also when the error wraps ErrNotShown.
 func (p *Publisher) Edit(
 	ctx context.Context, id freshet.PostID, text string, may May,
 ) (post freshet.Post, at Position, found bool, err error) {
@@ -167,10 +173,17 @@ func (p *Publisher) Edit(
 	if err := p.within(ctx, hideGrace, write); err != nil {
 		p.Log.Debug("redis does not take an edit", "post", id, "error", err)
 	}
-	if write.OK && there.well {
+	remembered := p.Unwritten.Change(logged(post, time.Time{}, at))
+	if there.well && (write.OK || remembered) {
 		return post, at, true, nil
 	}
 	return post, at, true, p.awaitShown(ctx, id, at)
+}
+
+// logged is a post as an edit or a delete left it.
+func logged(post freshet.Post, deleted time.Time, at Position) feeds.Logged {
+	post.DeletedAt = deleted
+	return feeds.Logged{Post: post, Partition: at.Partition, Offset: at.Offset, Rank: at.Offset}
 }
 
 // awaitShown waits until readers find an edit, or a later one: in Redis, or in the post store with nothing older in
@@ -226,12 +239,17 @@ type found struct {
 	well   bool   // so was the zone, and is as long as it has this token
 }
 
-// look finds a post: in Redis, where the state of its zone is one to trust a body, else in the post store. When Redis
-// is away, a post that the store does not have may still be there.
+// look finds a post: in Redis, where the state of its zone is one to trust a body, else in the post store, else among
+// those that Redis did not take. When Redis is away, a post that the store does not have may still be there.
 func (p *Publisher) look(ctx context.Context, id freshet.PostID, trust func(feeds.ZoneState) bool) (found, error) {
 	read := &feeds.ReadBody{Post: id}
 	away := p.try(ctx, read)
 	there := found{token: read.State.Token, well: read.State.Well(), hidden: read.Deleted}
+	own, remembered := p.Unwritten.Find(id)
+	if remembered && !own.DeletedAt.IsZero() {
+		there.state, there.post, there.whole = postDeleted, own.Post, true
+		return there, nil
+	}
 	var body events.Body
 	if len(read.Body) > 0 && trust(read.State) && proto.Unmarshal(read.Body, &body) == nil {
 		there.state, there.post, there.whole = postLives, body.Post(id), true
@@ -258,8 +276,34 @@ func (p *Publisher) look(ctx context.Context, id freshet.PostID, trust func(feed
 		return there, nil
 	case away != nil:
 		return found{}, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, away)
+	case remembered && trust(read.State):
+		there.state, there.post, there.whole = postLives, own.Post, true
+		return there, nil
 	case !read.State.Well():
 		return found{}, fmt.Errorf("look for post %s: redis is being recovered: %w", id, ErrUnavailable)
+	}
+	return p.settled(ctx, id, there)
+}
+
+// settled is the answer about a post that neither Redis nor the post store has: that there is none, if that is sure.
+// The store is asked once more after it has told how far it is, for it goes on.
+func (p *Publisher) settled(ctx context.Context, id freshet.PostID, there found) (found, error) {
+	progress, err := p.Store.Progress(ctx)
+	if err != nil {
+		return found{}, fmt.Errorf("look for post %s: ask the post store how far it is: %w: %w", id, ErrUnavailable, err)
+	}
+	if posts.MayCome(id, posts.Through(progress, p.Partitions, p.Slowest), time.Now()) {
+		return found{}, fmt.Errorf("look for post %s: %w", id, freshet.ErrUnsettled)
+	}
+	stored, err := p.Store.Posts(ctx, []freshet.PostID{id})
+	if err != nil {
+		return found{}, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, err)
+	}
+	if post, known := stored[id]; known {
+		there.state, there.post, there.whole = postLives, post, true
+		if !post.DeletedAt.IsZero() {
+			there.state = postDeleted
+		}
 	}
 	return there, nil
 }

@@ -41,8 +41,12 @@ func newStage(t *testing.T) *stage {
 		T: t, model: feedstest.NewModel(layout, time.Now), stored: map[freshet.PostID]freshet.Post{},
 		at: map[int32]posts.Progress{}, asked: func() {},
 	}
+	for partition := range int32(partitions) {
+		s.at[partition] = posts.Progress{Through: time.Now()} // ids of these tests are older
+	}
 	s.Publisher = &emitters.Publisher{
 		Emitters: open(t, c), Conn: s, Layout: layout, Store: s, Log: c.Logger(),
+		Partitions: partitions, Slowest: emitters.ProduceTimeout,
 		Forget: func(id freshet.PostID) { s.forgot = append(s.forgot, id) },
 	}
 	s.recover(&feeds.Recover{New: "1-a"})
@@ -232,16 +236,15 @@ func TestEditInAZoneThatIsBeingRecovered(t *testing.T) {
 // post any more.
 func TestRedisRefusesWrites(t *testing.T) {
 	s := newStage(t)
-	noted := map[freshet.Number]freshet.PostID{}
-	s.Unwritten = func(author freshet.Number, post freshet.PostID) { noted[author] = post }
+	s.Unwritten = feeds.NewUnwritten()
 	author := s.publish(100).Author
-	if len(noted) != 0 {
-		t.Errorf("noted %v of what Redis took", noted)
+	if _, known := s.Unwritten.Find(100); known || s.Unwritten.Lacks(author, feeds.Outbox{}) {
+		t.Error("what Redis took is noted")
 	}
 	s.refuses = true
 	s.publish(200)
-	if noted[author] != 200 {
-		t.Errorf("noted %v, want the post that Redis refused", noted)
+	if _, known := s.Unwritten.Find(200); !known || !s.Unwritten.Lacks(author, feeds.Outbox{}) {
+		t.Error("the post that Redis refused is not noted")
 	}
 	if _, _, err := s.Delete(t.Context(), 100, anybody); !errors.Is(err, emitters.ErrUnavailable) {
 		t.Errorf("a delete that Redis refuses: got %v, want ErrUnavailable", err)

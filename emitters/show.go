@@ -3,6 +3,7 @@ package emitters
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -16,7 +17,7 @@ import (
 
 const (
 	// redisChunk is how many operations are asked of Redis at once for a batch.
-	redisChunk = 1000
+	redisChunk = 500
 	// tokenLife is how long a zone's token is kept. A body is written only under the token that the zone has then, so a
 	// kept one never lets more be written, but may keep a body out of a zone that has just been recovered. It is shorter
 	// than any recovery: until that has ended, such a post is answered with "not now" and not as one that is unknown.
@@ -91,29 +92,36 @@ func (p *Publisher) show(
 	ctx context.Context, posts []freshet.Post, outcomes []Outcome, tokens map[feeds.Zone]string, saved bool,
 ) {
 	if tokens == nil {
-		p.unwritten(posts, outcomes)
+		p.unwritten(posts, outcomes, saved)
 		return
 	}
 	var bodies, appends []feeds.Op
+	var bodyOf []int // the posts of bodies
 	outboxes := map[freshet.Number]*feeds.AppendOutbox{}
 	for i := range posts {
+		if i%redisChunk == redisChunk-1 {
+			runtime.Gosched() // a large batch keeps nobody waiting
+		}
 		post := &posts[i]
 		if outcomes[i].Err != nil {
 			continue
 		}
 		// A zone that is lost takes no body. The outbox, in another zone, gets the id all the same: a page that lacks the
 		// post has to know it.
-		late := saved && time.Since(post.ID.Time()) > freshet.SavedLate
-		if token := tokens[p.Layout.OfPost(post.ID)]; token != "" && !late {
+		switch token := tokens[p.Layout.OfPost(post.ID)]; {
+		case late(post, saved):
+		case token == "":
+			p.keep(post, outcomes[i].Position, saved)
+		default:
 			body, err := proto.Marshal(events.BodyOf(*post))
 			if err != nil {
 				p.Log.Error("a post cannot be encoded for redis", "post", post.ID, "error", err)
 				continue
 			}
-			event := freshet.PostEvent{Kind: freshet.PostCreated, Saved: saved}
 			bodies = append(bodies, &feeds.PutBody{
-				Post: post.ID, Token: token, Offset: event.Rank(outcomes[i].Position.Offset), Body: body,
+				Post: post.ID, Token: token, Offset: rank(outcomes[i].Position, saved), Body: body,
 			})
+			bodyOf = append(bodyOf, i)
 		}
 		outbox := outboxes[post.Author]
 		if outbox == nil {
@@ -124,24 +132,41 @@ func (p *Publisher) show(
 		outbox.IDs = feeds.AppendID(outbox.IDs, post.ID)
 	}
 	if err := p.write(ctx, bodies, appends); err != nil {
-		p.unwritten(posts, outcomes)
+		p.unwritten(posts, outcomes, saved)
 		p.Log.Debug("redis does not take posts; fan-out will write them", "posts", len(posts), "error", err)
 	}
-	for _, op := range bodies {
+	for n, op := range bodies {
 		if put := op.(*feeds.PutBody); !put.OK {
 			p.tokens.put(p.Layout.OfPost(put.Post), "", time.Time{}) // it may be another one by now
+			p.keep(&posts[bodyOf[n]], outcomes[bodyOf[n]].Position, saved)
 		}
 	}
 }
 
+// rank is what a creation counts for beside what else is said of the post.
+func rank(at Position, saved bool) int64 {
+	return freshet.PostEvent{Kind: freshet.PostCreated, Saved: saved}.Rank(at.Offset)
+}
+
+// late says that the creation of a post that was saved first may come behind an edit.
+func late(post *freshet.Post, saved bool) bool {
+	return saved && time.Since(post.ID.Time()) > freshet.SavedLate
+}
+
+// keep remembers a new post whose body Redis may lack.
+func (p *Publisher) keep(post *freshet.Post, at Position, saved bool) {
+	p.Unwritten.Keep(feeds.Logged{Post: *post, Partition: at.Partition, Offset: at.Offset, Rank: rank(at, saved)})
+}
+
 // unwritten tells of posts that are in the log and may not be in Redis.
-func (p *Publisher) unwritten(posts []freshet.Post, outcomes []Outcome) {
-	if p.Unwritten == nil {
-		return
-	}
+func (p *Publisher) unwritten(posts []freshet.Post, outcomes []Outcome, saved bool) {
 	for i := range posts {
-		if outcomes[i].Err == nil {
-			p.Unwritten(posts[i].Author, posts[i].ID)
+		if outcomes[i].Err != nil {
+			continue
+		}
+		p.Unwritten.Note(posts[i].Author, posts[i].ID)
+		if !late(&posts[i], saved) {
+			p.keep(&posts[i], outcomes[i].Position, saved)
 		}
 	}
 }

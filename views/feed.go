@@ -41,8 +41,8 @@ type Feeds struct {
 	Accounts Directory
 	// Recent keeps posts for a moment; nil keeps none.
 	Recent *Recent
-	// Unwritten knows of posts that Redis did not take; nil knows of none.
-	Unwritten *Unwritten
+	// Unwritten knows of posts of this process that Redis did not take; nil knows of none.
+	Unwritten *feeds.Unwritten
 	// Partitions is how many partitions the posts topic has: the post store is as far as its slowest one.
 	Partitions int32
 	// ProduceTimeout is how long after its id was minted a post may still reach the log.
@@ -125,7 +125,7 @@ func (f *Feeds) ByAuthor(ctx context.Context, author freshet.Number, before fres
 	}
 	cached := merged{complete: true}
 	cached.add(outboxes)
-	cached.complete = cached.complete && !f.Unwritten.lacks(author, outboxes[0])
+	cached.complete = cached.complete && !f.Unwritten.Lacks(author, outboxes[0])
 	p := pager{
 		Feeds: f, cached: cached, authors: []freshet.Number{author}, before: before, limit: limit,
 		wanted: func(post freshet.Post) (bool, error) {
@@ -228,7 +228,7 @@ func (f *Feeds) warm(
 	m.add(own)
 	m.add(outboxes)
 	m.add(kept)
-	m.complete = m.complete && !f.Unwritten.lacks(reader, own[0])
+	m.complete = m.complete && !f.Unwritten.Lacks(reader, own[0])
 	// A view that is behind the row that the feed was built from does not know of follows that the feed relies on.
 	m.complete = m.complete && row.At() >= feed.RowVersion
 	// One that is behind its topic may not know of authors whose posts are not delivered any more.
@@ -294,7 +294,7 @@ func (f *Feeds) build(ctx context.Context, reader freshet.Number, read *feeds.Re
 	}
 	m := merged{complete: read.State.Well()}
 	m.add(outboxes)
-	m.complete = m.complete && !f.Unwritten.lacks(reader, outboxes[0])
+	m.complete = m.complete && !f.Unwritten.Lacks(reader, outboxes[0])
 	if swap.Token == "" {
 		return m, true, nil // Redis has lost the zone, and nobody has recovered it yet
 	}

@@ -10,6 +10,7 @@ import (
 	"freshet"
 	"freshet/internal/events"
 	"freshet/internal/feeds"
+	"freshet/internal/posts"
 )
 
 type bodyState int
@@ -24,12 +25,13 @@ type body struct {
 	state bodyState
 	post  freshet.Post
 	well  bool // nothing was lacking: a body that is unknown was never written
-	// offset is that of the record in posts of which Redis has the body; -1 if the body is not from there.
+	// offset is that of the record in posts of which the body is; -1 if it is from the post store.
 	offset int64
 }
 
-// hydrate finds the posts of ids: in Redis, else among known, else in the post store; known may be nil. What the store
-// had reached was asked before known was read and before this was called.
+// hydrate finds the posts of ids: in Redis, else among known, else in the post store, else among those that this
+// process has put into the log and Redis did not take; known may be nil. What the store had reached was asked before
+// known was read and before this was called.
 //
 // A delete is answered when its tombstone is in Redis, and the store may get to know of it only later. So the store's
 // word that a post is there counts only beside a zone that has all its tombstones; in one that is being recovered, the
@@ -64,10 +66,11 @@ func (f *Feeds) hydrate(
 		if read == nil {
 			continue
 		}
+		own, logged := f.Unwritten.Find(ids[i])
 		switch post, ok := decodeBody(read); {
-		case read.Deleted:
+		case read.Deleted, logged && !own.DeletedAt.IsZero():
 			bodies[i].state = bodyGone
-		case ok && read.State.Well():
+		case ok && read.State.Well() && (!logged || read.Offset >= own.Rank):
 			bodies[i] = body{state: bodyFound, post: post, offset: read.Offset}
 		default:
 			missing = append(missing, ids[i])
@@ -92,16 +95,33 @@ func (f *Feeds) hydrate(
 		}
 		bodies[i].well = reads[i].State.Well() && !away
 		post, found := stored[id]
+		own, logged := f.unwritten(id, reached)
 		switch {
-		case found && post.DeletedAt.IsZero():
-			if reached.tombstones(reads[i]) {
-				bodies[i] = body{state: bodyFound, post: post, offset: -1}
+		case found && !post.DeletedAt.IsZero():
+			bodies[i].state = bodyGone
+		case found || logged && !away: // the store may know of a delete
+			if !reached.tombstones(reads[i]) {
+				continue
 			}
-		case found, id < reached.through:
+			bodies[i] = body{state: bodyFound, post: post, offset: -1}
+			if logged {
+				bodies[i].post, bodies[i].offset = own.Post, own.Offset
+			}
+		case id < reached.through:
 			bodies[i].state = bodyGone
 		}
 	}
 	return bodies, nil
+}
+
+// unwritten is a post of this process that Redis did not take, and that the store need not have as it is by now.
+func (f *Feeds) unwritten(id freshet.PostID, reached reached) (feeds.Logged, bool) {
+	post, ok := f.Unwritten.Find(id)
+	if stored := reached.progress[post.Partition].Offset; ok && stored > post.Offset {
+		f.Unwritten.Forget(id, stored) // the store may have what came after it
+		return feeds.Logged{}, false
+	}
+	return post, ok
 }
 
 // keep keeps what was found now.
@@ -118,8 +138,8 @@ func (f *Feeds) keep(bodies []body, reads []*feeds.ReadBody, drawn ticket) {
 	f.Recent.keep(found, drawn)
 }
 
-// Post finds one post that is not deleted and whose author's account is open. An error wraps feeds.ErrAway when it may
-// be there but cannot be had now.
+// Post finds one post that is not deleted and whose author's account is open. When there may be one that cannot be had
+// now, the error wraps feeds.ErrAway, or freshet.ErrUnsettled if all answer and none has it yet.
 func (f *Feeds) Post(ctx context.Context, id freshet.PostID) (freshet.Post, bool, error) {
 	reached, err := f.reached(ctx)
 	if err != nil {
@@ -133,6 +153,8 @@ func (f *Feeds) Post(ctx context.Context, id freshet.PostID) (freshet.Post, bool
 	case bodies[0].state == bodyUnknown && !bodies[0].well:
 		return freshet.Post{}, false, fmt.Errorf("look for post %s, which may be where nothing can be read: %w", id,
 			feeds.ErrAway)
+	case bodies[0].state == bodyUnknown && posts.MayCome(id, reached.through, f.Now()):
+		return freshet.Post{}, false, fmt.Errorf("look for post %s: %w", id, freshet.ErrUnsettled)
 	case bodies[0].state != bodyFound:
 		return freshet.Post{}, false, nil
 	}

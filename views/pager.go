@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"freshet"
 	"freshet/internal/feeds"
@@ -176,8 +175,7 @@ func (p *pager) lookAgain(ctx context.Context, found []freshet.Post, reached rea
 
 // reached is how far the archive group has come.
 type reached struct {
-	// through is the id below which every post is in the post store: the group has passed, in every partition, the time of
-	// its id and as much longer as a post may take into the log.
+	// through is the id below which every post is in the post store; see posts.Through.
 	through  freshet.PostID
 	progress map[int32]posts.Progress
 }
@@ -204,17 +202,7 @@ func (f *Feeds) reached(ctx context.Context) (reached, error) {
 	if err != nil {
 		return reached{}, fmt.Errorf("ask the post store how far it is: %w", err)
 	}
-	var lowest time.Time
-	for partition := range f.Partitions {
-		p := progress[partition]
-		if p.Through.IsZero() {
-			return reached{progress: progress}, nil
-		}
-		if lowest.IsZero() || p.Through.Before(lowest) {
-			lowest = p.Through
-		}
-	}
-	return reached{freshet.FirstPostID(lowest.Add(-f.ProduceTimeout)), progress}, nil
+	return reached{posts.Through(progress, f.Partitions, f.ProduceTimeout), progress}, nil
 }
 
 // firstBelow is the index of the first id below limit in ids, newest first.

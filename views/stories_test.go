@@ -41,7 +41,7 @@ type stage struct {
 	rows      map[freshet.Number]*freshet.Following
 	pulled    views.Pulled
 	kept      *views.KeptOutboxes
-	unwritten *views.Unwritten
+	unwritten *feeds.Unwritten
 	away      bool // the post store
 	store     *pebblestore.Store
 	flusher   *feeds.Flusher
@@ -54,7 +54,7 @@ func newStage(t *testing.T) *stage {
 	s := &stage{
 		T: t, now: begin, layout: feeds.Layout{Zones: 8, FeedLength: 50},
 		rows: map[freshet.Number]*freshet.Following{}, kept: views.NewKeptOutboxes(),
-		unwritten: views.NewUnwritten(),
+		unwritten: feeds.NewUnwritten(),
 	}
 	s.pulled.AsOf = s.now
 	s.model = feedstest.NewModel(s.layout, func() time.Time { return s.now })
@@ -125,19 +125,23 @@ func (s *stage) id(n int) freshet.PostID {
 	return freshet.FirstPostID(begin.Add(-time.Hour)) + freshet.PostID(n)
 }
 
-// deliver flushes a post of the author, to followers.
-func (s *stage) deliver(n int, followers ...freshet.Number) error {
+// body is the body of a post of the author, as of an offset in posts.
+func (s *stage) body(id freshet.PostID, text string, offset int64) *feeds.PutBody {
 	s.Helper()
-	body, err := proto.Marshal(&events.Body{Author: uint64(author), Text: "post " + strconv.Itoa(n)})
+	body, err := proto.Marshal(&events.Body{Author: uint64(author), Text: text})
 	if err != nil {
 		s.Fatal(err)
 	}
+	return &feeds.PutBody{Post: id, Token: s.flusher.Token(s.layout.OfPost(id)), Offset: offset, Body: body}
+}
+
+// deliver flushes a post of the author, to followers.
+func (s *stage) deliver(n int, followers ...freshet.Number) error {
+	s.Helper()
 	backlog := feeds.NewBacklog(s.layout, 0, 0)
 	backlog.Add(s.Context(), feeds.Delivery{
 		Kind: freshet.PostCreated, Author: author, Post: s.id(n), Followers: followers,
-		Body: &feeds.PutBody{
-			Post: s.id(n), Token: s.flusher.Token(s.layout.OfPost(s.id(n))), Offset: int64(n), Body: body,
-		},
+		Body: s.body(s.id(n), "post "+strconv.Itoa(n), int64(n)),
 	}, func(error) {})
 	for !backlog.Empty() {
 		ready, next := backlog.Take()

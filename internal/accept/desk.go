@@ -17,6 +17,7 @@
 package accept
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -134,12 +135,13 @@ func (d *Desk) Edit(
 	ctx context.Context, id freshet.PostID, text string, may emitters.May,
 ) (freshet.Post, emitters.Position, bool, error) {
 	post, at, found, err := d.Publisher.Edit(ctx, id, text, may)
-	if err != nil || found {
+	if found || err != nil && !errors.Is(err, freshet.ErrUnsettled) {
 		return post, at, found, err
 	}
+	unsettled := err
 	post, found, err = d.unpublished(ctx, id)
 	if err != nil || !found {
-		return freshet.Post{}, emitters.Position{}, false, err
+		return freshet.Post{}, emitters.Position{}, false, cmp.Or(err, unsettled)
 	}
 	if err := may(post); err != nil {
 		return freshet.Post{}, emitters.Position{}, true, err
@@ -152,12 +154,13 @@ func (d *Desk) Edit(
 // then nobody is ever shown the post, also if its creation is there already, or comes later. The mark goes with it.
 func (d *Desk) Delete(ctx context.Context, id freshet.PostID, may emitters.May) (emitters.Position, bool, error) {
 	at, found, err := d.Publisher.Delete(ctx, id, may)
-	if err != nil || found {
+	if found || err != nil && !errors.Is(err, freshet.ErrUnsettled) {
 		return at, found, err
 	}
+	unsettled := err
 	post, found, err := d.unpublished(ctx, id)
 	if err != nil || !found {
-		return emitters.Position{}, false, err
+		return emitters.Position{}, false, cmp.Or(err, unsettled)
 	}
 	if err := may(post); err != nil {
 		return emitters.Position{}, true, err

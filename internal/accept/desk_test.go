@@ -216,7 +216,18 @@ func TestDeleteBeforePublishing(t *testing.T) {
 	if err != nil || !found || at.Topic != freshet.Posts {
 		t.Fatalf("delete: at %s, found %t, %v", at, found, err)
 	}
-	if _, found, err := other.Delete(t.Context(), post.ID+1, anybody); found || err != nil {
+	if _, found, err := other.Delete(t.Context(), post.ID+1, anybody); found || !errors.Is(err, freshet.ErrUnsettled) {
+		t.Errorf("delete of what may yet come: found %t, %v", found, err)
+	}
+	if _, found, err := other.Delete(t.Context(), 1, anybody); found || !errors.Is(err, freshet.ErrUnsettled) {
+		t.Errorf("delete while nothing is known to be stored: found %t, %v", found, err)
+	}
+	for partition := range int32(partitions) {
+		if err := s.store.SetProgress(t.Context(), partition, posts.Progress{Through: time.Now()}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, found, err := other.Delete(t.Context(), 1, anybody); found || err != nil {
 		t.Errorf("delete of what never was: found %t, %v", found, err)
 	}
 	s.sweep(other) // the mark is still there
@@ -254,8 +265,9 @@ func TestEditBeforePublishing(t *testing.T) {
 	if _, _, found, err := d.Edit(t.Context(), post.ID, "two", nobody); !found || !errors.Is(err, errNobody) {
 		t.Errorf("by somebody else: found %t, %v", found, err)
 	}
-	if _, _, found, err := d.Edit(t.Context(), post.ID+1, "two", anybody); found || err != nil {
-		t.Errorf("of what never was: found %t, %v", found, err)
+	_, _, found, err = d.Edit(t.Context(), post.ID+1, "two", anybody)
+	if found || !errors.Is(err, freshet.ErrUnsettled) {
+		t.Errorf("of what may yet come: found %t, %v", found, err)
 	}
 	if log := s.log(); len(log) != 0 {
 		t.Errorf("the log has %+v", log)

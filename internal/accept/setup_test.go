@@ -165,6 +165,7 @@ func (s *stage) desk(ahead time.Duration) *Desk {
 	return &Desk{
 		Publisher: &emitters.Publisher{
 			Emitters: s.writers, Conn: s, Layout: layout, Store: s.store, Log: s.Logger(),
+			Partitions: partitions, Slowest: Longest,
 		},
 		Marks: marks{s.store, s}, SaveFirst: true, Log: s.Logger(),
 		Now:    func() time.Time { return time.Now().Add(ahead) },

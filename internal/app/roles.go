@@ -218,7 +218,7 @@ func (a *App) api() error {
 	reader := &views.Feeds{
 		Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: store, Rows: rows, Accounts: accounts,
 		Tiers: tiers, Kept: views.NewKeptOutboxes(), PullSlack: freshet.PullSlack,
-		Recent: views.NewRecent(time.Now), Unwritten: views.NewUnwritten(),
+		Recent: views.NewRecent(time.Now), Unwritten: feeds.NewUnwritten(),
 		Partitions: a.cfg.Partitions, ProduceTimeout: slowest,
 		Now: time.Now, Random: rand.Uint64, Pause: rest, Corrupt: a.foundCorrupt,
 	}
@@ -236,7 +236,8 @@ func (a *App) api() error {
 	desk := &accept.Desk{
 		Publisher: &emitters.Publisher{
 			Emitters: writers, Conn: a.servers.conn, Layout: a.cfg.Layout(), Store: a.servers.store,
-			Forget: reader.Recent.Forget, Unwritten: reader.Unwritten.Note, Log: a.log,
+			Partitions: a.cfg.Partitions, Slowest: slowest,
+			Forget: reader.Recent.Forget, Unwritten: reader.Unwritten, Log: a.log,
 		},
 		Marks: a.servers.store, SaveFirst: a.cfg.Accept == config.AcceptStore, Log: a.log, Now: time.Now,
 	}

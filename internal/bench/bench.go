@@ -13,6 +13,7 @@
 //	limits.go    what the length of logs and the size of flushes cost and spare
 //	baseline.go  the usual ways to write feeds into Redis, and fan-out within the request
 //	http.go      the program, and requests to it; read.go, accept.go: reading, and posting
+//	auth.go      what knowing the caller costs; abuse.go: what one caller's requests cost others
 //	audit.go     auditing feeds, outboxes and trees
 //	log.go       what the log alone does
 //	memory.go    bytes an entry
@@ -143,6 +144,7 @@ var Benchmarks = []Benchmark{
 	{"accept", "accept posts over HTTP; against fan-out inside the request", (*bench).accept},
 	{"auth", "posts and reads over HTTP with service keys, and with tokens, both with rate limits; against neither",
 		(*bench).auth},
+	{"abuse", "posts and reads of good callers alone, and beside one who sends what nobody should", (*bench).abuse},
 	{"replay", "replay a range unbounded, beside the drain, and at a rate, beside live posts", (*bench).replay},
 	{"audit", "compare all feeds, outboxes and trees with what they have to be; against reading them", (*bench).audit},
 	{"archive", "store a backlog of posts in the post store; against storing them one by one", (*bench).archive},

@@ -55,6 +55,8 @@ func TestBenchmarks(t *testing.T) {
 			"baseline, fan-out within the request"},
 		"auth": {"posts with a service key : without", "posts with tokens : without", "reads with a service key : without",
 			"reads with tokens : without", "reads with tokens, CPU : without"},
+		"abuse": {"posts alone, p99", "reads beside slow senders, p99",
+			"posts beside a million lines at once, again and again, p99 : alone", "reads alone again, p99"},
 		"scale": {"members: 1", "members: 2"},
 		"replay": {"drain", "replay, unbounded", "live posts alone, p99", "live posts beside a replay, p99",
 			"live posts beside a replay, p99 of that alone"},

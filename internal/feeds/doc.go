@@ -38,4 +38,5 @@
 //	flush.go       its flushes, one after another
 //	mend.go        until Redis can be written again
 //	note.go        watermarks                  upkeep.go      compaction and trimming beside it
+//	unwritten.go   posts of this process that Redis did not take
 package feeds

@@ -29,6 +29,7 @@ type run struct {
 	world     *World
 	pace      *Account
 	all       []*Account // every id's last
+	crowd     []string   // more followers of each account, whom nobody asks what they see
 	open      map[*Account]*stream
 	away      map[*Account]*absence
 	happened  []happening // in this step
@@ -46,6 +47,14 @@ type absence struct {
 // TestSurfaces: whatever is done in whatever order, everything that shows posts shows each viewer what the definition
 // says. What hides acts at once in the process that answered it, and soon in the other one.
 func TestSurfaces(t *testing.T) {
+	r, steps := newRun(t, processes(t))
+	r.begin()
+	r.walk(steps)
+}
+
+// newRun is a run and how many steps it has.
+func newRun(t *testing.T, processes []*process) (*run, int) {
+	t.Helper()
 	seed, steps := uint64(time.Now().UnixNano()), defaultSteps
 	if s := os.Getenv("FRESHET_SURFACES_SEED"); s != "" {
 		var err error
@@ -60,10 +69,15 @@ func TestSurfaces(t *testing.T) {
 		}
 	}
 	t.Logf("FRESHET_SURFACES_SEED=%d", seed)
-	r := &run{
-		T: t, rand: rand.New(rand.NewPCG(seed, 1)), processes: processes(t), world: NewWorld(),
+	return &run{
+		T: t, rand: rand.New(rand.NewPCG(seed, 1)), processes: processes, world: NewWorld(),
 		pace: &Account{ID: pacemaker}, open: map[*Account]*stream{}, away: map[*Account]*absence{},
-	}
+	}, steps
+}
+
+// begin registers the accounts, each of which posts.
+func (r *run) begin() {
+	r.Helper()
 	r.processes[0].must(http.MethodPut, "accounts/"+pacemaker, "")
 	for i := range accounts {
 		r.all = append(r.all, nil)
@@ -73,6 +87,11 @@ func TestSurfaces(t *testing.T) {
 		}
 	}
 	r.agree()
+}
+
+// walk does so many steps.
+func (r *run) walk(steps int) {
+	r.Helper()
 	for _, a := range r.all {
 		r.open[a] = r.processes[r.rand.IntN(2)].open(a, "")
 	}
@@ -85,14 +104,14 @@ func TestSurfaces(t *testing.T) {
 		kinds[what.kind]++
 		when := fmt.Sprintf("step %d: %s, through %s", step, what.says, p.name)
 		if leak := r.leak(p); leak != "" {
-			t.Fatalf("%s: at once, %s", when, leak)
+			r.Fatalf("%s: at once, %s", when, leak)
 		}
 		r.post(p, r.pace, false, "")
 		r.agree()
 		r.streams(when, before)
 		r.comeAndGo()
 	}
-	t.Logf("%d posts; %v; the other process agreed after %s at the latest", len(r.world.Posts), kinds, r.slowest)
+	r.Logf("%d posts; %v; the other process agreed after %s at the latest", len(r.world.Posts), kinds, r.slowest)
 }
 
 // done is what a step did.
@@ -193,6 +212,9 @@ func (r *run) register(p *process, i int) {
 	a := &Account{ID: fmt.Sprint("account", i)}
 	p.must(http.MethodPut, "accounts/"+a.ID, "")
 	p.must(http.MethodPut, "accounts/"+a.ID+"/following/"+pacemaker, "")
+	for _, follower := range r.crowd {
+		p.must(http.MethodPut, "accounts/"+follower+"/following/"+a.ID, "")
+	}
 	r.all[i] = a
 	r.relate(Follows, a, r.pace, true)
 }
