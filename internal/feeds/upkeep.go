@@ -38,8 +38,8 @@ func partsPast(length int64, limit int) int64 {
 	return (past + part - 1) / part
 }
 
-// enqueue asks the compactors for a block or an author. What finds no room comes again when the log has grown by another
-// part, or with the author's next post, unless it is urgent.
+// enqueue asks the compactors for a block or an author. What finds no room comes again when the log has grown by
+// another part, or with the author's next post, unless it is urgent.
 func (w *Writer) enqueue(ctx context.Context, long any, urgent bool) {
 	if _, waiting := w.long.LoadOrStore(long, true); waiting {
 		return
