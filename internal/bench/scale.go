@@ -84,7 +84,11 @@ func (b *bench) scaled(ctx context.Context, count int) (cost float64, note strin
 	if err := b.awaitShares(ctx, members); err != nil {
 		return 0, "", err
 	}
-	return inner.deliverBacklog(ctx, n, members)
+	err = inner.profile(func() error { // of several, the last stays
+		cost, note, err = inner.deliverBacklog(ctx, n, members)
+		return err
+	})
+	return cost, note, err
 }
 
 // awaitShares waits until every partition is somebody's, and everybody has some.

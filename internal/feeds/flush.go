@@ -69,7 +69,8 @@ func (w *Writer) finish(ctx context.Context, flushed Flushed) {
 		w.wake()
 	}
 	for i := range flushed.Logs {
-		if log := &flushed.Logs[i]; log.Length > int64(w.cfg.LogLimit) {
+		log := &flushed.Logs[i]
+		if outgrown(log.Length, len(log.Entries), w.cfg.LogLimit) {
 			w.enqueue(ctx, log.Block, log.Length > int64(w.cfg.LogLimit*longest))
 		}
 	}
