@@ -6,8 +6,8 @@ import (
 	"time"
 )
 
-// For waits for d, and returns nil; when ctx ends before, or has ended, it returns ctx's error. A d that is not positive
-// does not wait.
+// For waits for d, and returns nil; when ctx ends before, or has ended, it returns ctx's error. A d that is not
+// positive does not wait.
 func For(ctx context.Context, d time.Duration) error {
 	if d <= 0 {
 		return ctx.Err()

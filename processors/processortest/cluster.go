@@ -24,8 +24,8 @@ import (
 	"freshet/internal/tables"
 )
 
-// Patience is how long a test waits for what should happen: on a machine that is kept busy, beside other tests and under
-// the race detector, starting a processor takes longer than 15 s.
+// Patience is how long a test waits for what should happen: on a machine that is kept busy, beside other tests and
+// under the race detector, starting a processor takes longer than 15 s.
 const Patience = time.Minute
 
 // Cluster is a Kafka with all topics.

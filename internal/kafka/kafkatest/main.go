@@ -21,8 +21,8 @@ func Main(m *testing.M, others ...goleak.Option) {
 	goleak.VerifyTestMain(m, append(others, leftOver)...)
 }
 
-// AtOnce lets so many of the tests that call t.Parallel run at once, unless -parallel says otherwise. It is called before
-// any test runs.
+// AtOnce lets so many of the tests that call t.Parallel run at once, unless -parallel says otherwise. It is called
+// before any test runs.
 func AtOnce(n int) {
 	flag.Parse()
 	said := false
