@@ -53,8 +53,11 @@ func addAuthors(to map[freshet.Number]struct{}, number freshet.Number, row *fres
 // suspect is the rule: it compares a feed with its row and with lists. Only posts that are flushed count.
 func suspect(a account, layout feeds.Layout, flushed func(freshet.PostID) bool) suspicion {
 	var s suspicion
-	stored := slices.Concat(a.feed.IDs, a.logged)
-	stored = feeds.Newest(stored, len(stored))
+	stored := make([]freshet.PostID, 0, len(a.logged)+len(a.feed.IDs))
+	for _, id := range slices.Backward(a.logged) { // the newest come last there; what is nearly sorted is sorted sooner
+		stored = append(stored, id)
+	}
+	stored = feeds.Newest(append(stored, a.feed.IDs...), cap(stored))
 	floor := layout.Floor(a.feed.IDs)
 	known := make([]bool, len(stored)) // which of them a list has
 	// An author's posts come newest first, as those that are stored, so each search begins where the last one ended.

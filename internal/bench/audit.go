@@ -196,12 +196,32 @@ func (b *bench) putAudited(
 		func() error { return b.storePosts(ctx, a, store) },
 		func() error { return b.loadOutboxes(ctx, n, layout, conn, store) },
 		func() error { return b.putFeeds(ctx, n, a, conn) },
+		func() error { return b.awaitCoordinator(ctx) },
 	} {
 		if err := put(); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// awaitCoordinator waits until Kafka can tell where fan-out stands: before a cluster's first group it has no topic for
+// that.
+func (b *bench) awaitCoordinator(ctx context.Context) error {
+	lookup, err := kafka.NewLookup(b.servers.kafka)
+	if err != nil {
+		return err
+	}
+	defer lookup.Close()
+	for deadline := time.Now().Add(30 * time.Second); ; {
+		_, err := lookup.Committed(ctx, b.servers.names.Group(freshet.FanoutGroup), b.servers.names.Topic(freshet.Posts))
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		if err := sleepUntil(ctx, time.Now().Add(100*time.Millisecond)); err != nil {
+			return err
+		}
+	}
 }
 
 // putRegistrations writes a record for each account. Nobody reads what is in it.

@@ -22,11 +22,15 @@ func init() { onServers = true }
 type deployment struct {
 	*run
 	backends
-	dir     string
-	brokers int
-	clients []*client
-	network *network      // nil: processes reach the servers directly
-	budget  time.Duration // what a scenario may take, from its begin until everything is compared
+	dir        string
+	brokers    int
+	clients    []*client
+	network    *network      // nil: processes reach the servers directly
+	budget     time.Duration // what a scenario may take, from its begin until everything is compared
+	redisNodes int           // 6: a cluster; 0: a single server
+	flags      []string      // of every process; nil: denseFlags
+	program    string        // that they run; empty: binary
+	wrong      []string      // more variables in the environment of fan-out
 }
 
 // backends are the real servers of a test.
@@ -82,11 +86,17 @@ func (d *deployment) start(brokers int) *deployment {
 	t.Helper()
 	begun := time.Now()
 	d.budget, d.brokers = scenarioBudget, brokers
+	if d.flags == nil {
+		d.flags = denseFlags
+	}
+	if d.program == "" {
+		d.program = binary
+	}
 	var advertised map[string]string
 	if d.network != nil {
 		advertised = map[string]string{"advertised.listeners": "PLAINTEXT://" + d.network.kafka.address()}
 	}
-	d.backends = startServers(t, servers.Options{Brokers: brokers}, advertised)
+	d.backends = startServers(t, servers.Options{Brokers: brokers, RedisNodes: d.redisNodes}, advertised)
 	if d.network != nil {
 		d.network.lead(d.backends)
 	}
@@ -125,7 +135,10 @@ func (d *deployment) role(listen, role string, env ...string) *process {
 		// Short, so that logs are compacted all the time.
 		"--log-limit", "1024",
 	}
-	return executeWith(d.t, env, listen, append(args, denseFlags...)...)
+	if role == "fanout" {
+		env = append(env, d.wrong...)
+	}
+	return executeProgram(d.t, d.program, env, listen, append(args, d.flags...)...)
 }
 
 // again starts the process of a role again, on its data.

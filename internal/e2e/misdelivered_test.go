@@ -25,6 +25,8 @@ type misdelivered struct {
 	// numbers are those of all accounts. Nobody follows anybody else while fan-out is wrong.
 	numbers map[string]freshet.Number
 	wrong   []*Post // that were published then
+	// deploy puts the right program in the place of the wrong one; redeliver has fan-out deliver the posts again.
+	deploy, redeliver func()
 }
 
 // TestMisdelivered: fan-out leaves out a tenth of the followers, and delivers to accounts that do not follow, for a
@@ -43,6 +45,8 @@ func TestMisdelivered(t *testing.T) {
 		"127.0.0.1:0", "--kafka-listen", "127.0.0.1:0", "--redis-listen", "127.0.0.1:0", "--zones", fmt.Sprint(zones),
 		"--page-size", "4", "--pull-above", "0", "--log-limit", "1024")
 	m.proc.awaitReady()
+	m.deploy = func() {} // the right program is the one without the file
+	m.redeliver = func() { m.readAgain(func() { m.seekBack(nil) }) }
 	m.audits = []string{
 		"--kafka", m.proc.kafka, "--redis", m.proc.redis, "--zones", fmt.Sprint(zones),
 	}
@@ -186,14 +190,14 @@ func (m *misdelivered) findsNothing(when string) {
 }
 
 // readAgain resets fan-out to the earliest posts, and waits until it is past all that there was then.
-func (m *misdelivered) readAgain() {
+func (m *misdelivered) readAgain(reset func()) {
 	m.t.Helper()
 	log := openLog(m.t, m.proc)
 	ends, err := log.ends(postsTopic)
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.seekBack(nil)
+	reset()
 	await(m.t, "fan-out has read the posts again", func() (bool, string) {
 		offsets, err := log.admin.FetchOffsetsForTopics(m.t.Context(), fanoutGroup, postsTopic)
 		behind := int64(0)
@@ -243,6 +247,7 @@ func (m *misdelivered) repaired(clients []*client) {
 	finished := m.work(clients, 1<<40, onlyPosts)
 	m.awaitOperations(before+10, finished)
 
+	m.deploy()
 	found := m.found()
 	m.findsExactly("after the bug", audit.Missing, found, missing, nil)
 	m.findsExactly("after the bug", audit.Extra, found, extra, excused)
@@ -252,7 +257,7 @@ func (m *misdelivered) repaired(clients []*client) {
 		}
 	}
 
-	m.readAgain()
+	m.redeliver()
 	found = m.found()
 	m.findsExactly("after the posts were read again", audit.Missing, found, nil, nil)
 	m.findsExactly("after the posts were read again", audit.Extra, found, extra, excused)

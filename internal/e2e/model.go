@@ -34,9 +34,8 @@
 // Variables of the environment: FRESHET_E2E_SEED repeats the operations of a run (their order among clients stays the
 // scheduler's), FRESHET_E2E_ROUNDS is how often the random tests go through their faults, FRESHET_E2E_WORK how many
 // times as much TestDense does in each, and how many times as large the network of TestPowerLaw is, FRESHET_E2E_RACE=1
-// builds
-// the child with the race detector; on real servers FRESHET_E2E_STOP is for how many seconds fan-out is stopped, and
-// FRESHET_E2E_SPIKE how many posts come at once.
+// builds the child with the race detector; on real servers FRESHET_E2E_STOP is for how many seconds fan-out is
+// stopped, and FRESHET_E2E_SPIKE how many posts come at once.
 package e2e
 
 import (
