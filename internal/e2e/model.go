@@ -24,6 +24,7 @@
 //	faults_real_test.go       processes, brokers, Redis and Cassandra that are killed, stand still, or refuse
 //	crashes_real_test.go      processes that kill themselves where it hurts most
 //	moved_real_test.go        a fourth broker, and partitions that move to it
+//	cluster_real_test.go      a Redis cluster: zones that move, a node that fails over without its last writes
 //	backlog_real_test.go      no fan-out for a while; many posts at once
 //	network_real_test.go      networks that are slow, silent or cut; proxy_real_test.go is what does it
 //	secured_real_test.go      TLS and passwords
@@ -35,7 +36,7 @@
 // scheduler's), FRESHET_E2E_ROUNDS is how often the random tests go through their faults, FRESHET_E2E_WORK how many
 // times as much TestDense does in each, and how many times as large the network of TestPowerLaw is, FRESHET_E2E_RACE=1
 // builds the child with the race detector; on real servers FRESHET_E2E_STOP is for how many seconds fan-out is
-// stopped, and FRESHET_E2E_SPIKE how many posts come at once.
+// stopped, FRESHET_E2E_RATE how many posts a second come meanwhile, and FRESHET_E2E_SPIKE how many posts come at once.
 package e2e
 
 import (
