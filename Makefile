@@ -47,7 +47,7 @@ test-real: ## tests against real Kafka, Redis and Cassandra, fetched from packag
 	$(GO) test -tags real -p 1 ./internal/servers/... ./internal/feeds/... ./internal/posts/cassandrastore/...
 
 test-faults: ## every role as a process of its own on real servers, while those are killed, cut off or slow; half an hour
-	$(GO) test -tags real -run '^TestReal' -timeout 40m ./internal/e2e
+	$(GO) test -tags real -run '^TestReal' -parallel 2 -count 1 -v -timeout 40m ./internal/e2e
 
 soak: ## test-faults again and again for SOAK, as in SOAK=2h, with other seeds, more posts and longer faults
 	.ci/soak $(SOAK)

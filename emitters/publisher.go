@@ -195,7 +195,7 @@ func (p *Publisher) awaitShown(ctx context.Context, id freshet.PostID, at Positi
 	for {
 		read := &feeds.ReadBody{Post: id}
 		err := p.try(ctx, read)
-		if err != nil && ctx.Err() == nil {
+		if err != nil && ctx.Err() == nil && !feeds.IsMoving(err) {
 			p.Log.Warn("redis is away; fan-out will show the edit", "post", id, "error", err)
 			return nil // nor is anybody shown the text of before
 		}

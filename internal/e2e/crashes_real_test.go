@@ -26,6 +26,7 @@ var crashing = map[crash.Point]struct {
 
 // TestRealCrashes: processes are killed where that would hurt most.
 func TestRealCrashes(t *testing.T) {
+	t.Parallel()
 	d := deploy(t, 1)
 	random := d.random(1 << 32)
 	d.under("calm", func() { d.accepts() })

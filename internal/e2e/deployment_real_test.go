@@ -18,19 +18,20 @@ import (
 
 func init() { onServers = true }
 
-// deployment is every role as a process of its own, fan-out twice, on real servers.
+// deployment is every role as a process of its own, fan-out twice, on real servers. Most of the time its tests wait, so
+// those with one broker that measure nothing run beside each other.
 type deployment struct {
 	*run
 	backends
-	dir        string
-	brokers    int
-	clients    []*client
-	network    *network      // nil: processes reach the servers directly
-	budget     time.Duration // what a scenario may take, from its begin until everything is compared
-	redisNodes int           // 6: a cluster; 0: a single server
-	flags      []string      // of every process; nil: denseFlags
-	program    string        // that they run; empty: binary
-	wrong      []string      // more variables in the environment of fan-out
+	dir     string
+	brokers int
+	clients []*client
+	network *network      // nil: processes reach the servers directly
+	cluster bool          // Redis is one
+	budget  time.Duration // what a scenario may take, from its begin until everything is compared
+	flags   []string      // of every process; nil: denseFlags
+	program string        // that they run; empty: binary
+	wrong   []string      // more variables in the environment of fan-out
 }
 
 // backends are the real servers of a test.
@@ -40,7 +41,8 @@ type backends struct{ kafka, redis, cassandra *servers.Server }
 // a moment later, and posts that the archive has committed are gone.
 var synced = map[string]string{"commitlog_sync": "batch", "commitlog_sync_period": "0ms"}
 
-// startServers starts all three, which end with the test. The last settings are for Kafka alone.
+// startServers starts all three, which end with the test. The last settings are for Kafka alone, those of
+// the options for Redis.
 func startServers(t *testing.T, o servers.Options, kafka map[string]string) (b backends) {
 	t.Helper()
 	g, ctx := errgroup.WithContext(t.Context())
@@ -96,7 +98,13 @@ func (d *deployment) start(brokers int) *deployment {
 	if d.network != nil {
 		advertised = map[string]string{"advertised.listeners": "PLAINTEXT://" + d.network.kafka.address()}
 	}
-	d.backends = startServers(t, servers.Options{Brokers: brokers, RedisNodes: d.redisNodes}, advertised)
+	o := servers.Options{Brokers: brokers}
+	if d.cluster {
+		o.RedisNodes = 6
+		// Nobody takes a busy node for one that has gone.
+		o.Settings = map[string]string{"cluster-node-timeout": "60000"}
+	}
+	d.backends = startServers(t, o, advertised)
 	if d.network != nil {
 		d.network.lead(d.backends)
 	}

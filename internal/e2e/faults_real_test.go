@@ -32,6 +32,7 @@ const away = 2 * time.Minute
 
 // TestRealProcesses: one process after another is killed, or stands still.
 func TestRealProcesses(t *testing.T) {
+	t.Parallel()
 	d := deploy(t, 1)
 	random := d.random(1 << 32)
 	d.under("calm", func() { d.accepts() })
@@ -42,6 +43,7 @@ func TestRealProcesses(t *testing.T) {
 		for _, i := range random.Perm(len(d.others)) {
 			d.frozen(d.others[i], time.Duration(8+random.IntN(8))*time.Second)
 		}
+		d.frozenAPI(time.Duration(3+random.IntN(3)) * time.Second)
 	})
 	d.killedAPI()
 	var sent map[origin]*kgo.Record
@@ -55,6 +57,7 @@ func TestRealProcesses(t *testing.T) {
 
 // TestRealStores: Redis loses everything, or some, or takes no writes, or is slow; Cassandra is away.
 func TestRealStores(t *testing.T) {
+	t.Parallel()
 	d := deploy(t, 1)
 	d.under("FLUSHALL", func() {
 		onRedis(d, (*redis.Client).FlushAll)
@@ -114,15 +117,7 @@ func TestRealBrokers(t *testing.T) {
 	})
 	for range 2 {
 		broker := random.IntN(3)
-		d.under(fmt.Sprintf("broker %d is killed", broker), func() {
-			d.check(d.kafka.Kill(broker))
-			if took := d.accepts(); took > 30*time.Second {
-				t.Errorf("posts are accepted again after %s, want 30 s", took)
-			} else {
-				t.Logf("posts are accepted again after %s", took)
-			}
-			d.check(d.kafka.Start(t.Context(), broker))
-		})
+		d.under(fmt.Sprintf("broker %d is killed", broker), func() { d.killedBroker(broker) })
 	}
 	d.under("two brokers are killed", func() {
 		gone := random.Perm(3)[:2]
@@ -132,6 +127,18 @@ func TestRealBrokers(t *testing.T) {
 		d.accepts()
 	})
 	d.wantAll("post", "refused post", "delete", "follow", "unfollow")
+}
+
+// killedBroker kills a broker and starts it again when posts have been accepted without it.
+func (d *deployment) killedBroker(node int) {
+	d.t.Helper()
+	d.check(d.kafka.Kill(node))
+	if took := d.accepts(); took > 30*time.Second {
+		d.t.Errorf("posts are accepted again after %s, want 30 s", took)
+	} else {
+		d.t.Logf("posts are accepted again after %s", took)
+	}
+	d.check(d.kafka.Start(d.t.Context(), node))
 }
 
 // moveLeaders makes the second replica of every partition its leader, those of the groups' offsets included.
@@ -195,6 +202,20 @@ func (d *deployment) frozen(p *process, pause time.Duration) {
 	d.signal(p, syscall.SIGCONT)
 }
 
+// frozenAPI lets the API stand still and go on: what was asked meanwhile is answered late.
+func (d *deployment) frozenAPI(pause time.Duration) {
+	d.t.Helper()
+	timer := time.NewTimer(pause)
+	d.signal(d.proc, syscall.SIGSTOP)
+	before := d.operations.Load()
+	<-timer.C
+	if n := d.operations.Load() - before; n > 2*deployedClients {
+		d.t.Errorf("%d operations were answered while the API stood still", n)
+	}
+	d.signal(d.proc, syscall.SIGCONT)
+	d.accepts()
+}
+
 // killedAPI kills the API while clients work, and starts it again.
 func (d *deployment) killedAPI() {
 	d.t.Helper()
@@ -223,7 +244,7 @@ func (d *deployment) unnoticed(goBack func()) {
 	d.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience())
 	defer cancel()
-	client := openRedis(d.t, d.proc)
+	client := d.openData()
 	before, err := tokens(ctx, client)
 	if err != nil || len(before) != zones {
 		d.t.Fatalf("%d of %d zones have a token (%v)", len(before), zones, err)
@@ -232,6 +253,9 @@ func (d *deployment) unnoticed(goBack func()) {
 	goBack()
 	back := time.Now()
 	await(d.t, "the writer has noticed", func() (bool, string) {
+		if cluster, ok := client.(*redis.ClusterClient); ok {
+			cluster.ReloadState(ctx) // or it would ask a node that is gone for up to a minute
+		}
 		after, err := tokens(ctx, client)
 		for zone, token := range after {
 			if before[zone] == token {
@@ -242,6 +266,14 @@ func (d *deployment) unnoticed(goBack func()) {
 	})
 	d.t.Logf("noticed after %s; %d pages before that were older than they should be", since(back), d.staleSeen.Load())
 	d.staleUntil.Store(time.Now().Add(views.KeptFor).UnixNano())
+}
+
+// openData is a client of all that Redis has, on one node or in a cluster.
+func (d *deployment) openData() redis.UniversalClient {
+	d.t.Helper()
+	client := redis.NewUniversalClient(&redis.UniversalOptions{Addrs: d.redis.Addrs(), DisableIdentity: true})
+	d.t.Cleanup(func() { d.check(client.Close()) })
+	return client
 }
 
 // replicaOf makes Redis follow another, which makes it read-only.

@@ -103,7 +103,7 @@ func (r *run) loseZones(what string, atLeast int, lose func(context.Context, *re
 }
 
 // tokens are those of the zones that have one.
-func tokens(ctx context.Context, client *redis.Client) (map[int]string, error) {
+func tokens(ctx context.Context, client redis.Cmdable) (map[int]string, error) {
 	tokens := map[int]string{}
 	for zone := range zones {
 		switch token, err := client.Get(ctx, zoneKey(zone, "token")).Result(); {

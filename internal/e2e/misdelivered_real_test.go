@@ -22,14 +22,14 @@ type misdeployed struct {
 	begun time.Time // of the bug
 }
 
-func misdeploy(t *testing.T, redisNodes int) *misdeployed {
+func misdeploy(t *testing.T, cluster bool) *misdeployed {
 	t.Helper()
 	if err := buildFaulty(); err != nil {
 		t.Fatal(err)
 	}
 	bug := filepath.Join(t.TempDir(), "bug")
 	d := &deployment{
-		run: newRun(t), dir: t.TempDir(), redisNodes: redisNodes, program: faulty,
+		run: newRun(t), dir: t.TempDir(), cluster: cluster, program: faulty,
 		wrong: []string{misdeliver.Env + "=" + bug},
 		flags: []string{"--zones", fmt.Sprint(zones), "--page-size", "4", "--pull-above", "0"},
 	}
@@ -56,7 +56,7 @@ func misdeploy(t *testing.T, redisNodes int) *misdeployed {
 // TestRealMisdeliveredReset is TestMisdelivered on real servers. A fan-out process is killed while the posts are read
 // again, and another one has its partitions then.
 func TestRealMisdeliveredReset(t *testing.T) {
-	m := misdeploy(t, 0)
+	m := misdeploy(t, false)
 	m.redeliver = func() {
 		m.readAgain(func() {
 			m.d.seekBothBack()
@@ -70,7 +70,7 @@ func TestRealMisdeliveredReset(t *testing.T) {
 // those of half of the partitions from the log, by a tool that is killed in the middle, those of the others from the
 // post store.
 func TestRealMisdeliveredReplay(t *testing.T) {
-	m := misdeploy(t, 6)
+	m := misdeploy(t, true)
 	m.redeliver = m.replayed
 	m.repaired(m.d.clients)
 	for _, what := range [][]string{{"graph", "--all"}, {"store"}} {

@@ -13,7 +13,7 @@ import (
 )
 
 // TestRealFourthBroker: a fourth broker joins, partitions of every topic move to it, those of the groups' offsets too,
-// and it leads some of them.
+// and it leads some of them. Then it is killed, and comes back.
 func TestRealFourthBroker(t *testing.T) {
 	d := deploy(t, 3)
 	d.under("a fourth broker joins", func() {
@@ -22,20 +22,23 @@ func TestRealFourthBroker(t *testing.T) {
 		d.moveToFourth()
 		d.accepts()
 	})
+	d.under("the fourth broker is killed", func() { d.killedBroker(fourth - 1) })
 }
+
+// fourth is the id of the broker that joins; the nodes of a server count from 0.
+const fourth = 4
 
 // moveToFourth gives the fourth broker the place of one of the three in every partition, in turn, and makes it the
 // preferred leader of a third of them.
 func (d *deployment) moveToFourth() {
 	d.t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), patience())
+	ctx, cancel := context.WithTimeout(context.Background(), longestWait)
 	defer cancel()
 	log := openLog(d.t, d.proc)
 	topics, err := log.admin.ListTopicsWithInternal(ctx)
 	if err != nil {
 		d.t.Fatal(err)
 	}
-	const fourth = 4
 	var order kadm.AlterPartitionAssignmentsReq
 	var which kadm.TopicsSet
 	all, first := 0, 0

@@ -10,6 +10,7 @@ import (
 // TestRealNetwork: the network between processes and servers is slow, stands still, or is cut, for all of them or only
 // for some.
 func TestRealNetwork(t *testing.T) {
+	t.Parallel()
 	d := &deployment{run: newRun(t), dir: t.TempDir(), network: newNetwork(t)}
 	d.start(1)
 	random := d.random(1 << 32)

@@ -332,8 +332,11 @@ func (p *process) logged(what string) string {
 	return text.String()
 }
 
-// freePort is an address that nothing listens on. It is outside of the range from which the system takes the ports of
-// outgoing connections, so it stays free while a process is restarted.
+// handedOut are the ports that freePort has answered.
+var handedOut sync.Map
+
+// freePort is an address that nothing listens on, and that no other call is answered. It is outside of the range from
+// which the system takes the ports of outgoing connections, so it stays free while a process is restarted.
 func freePort(t *testing.T) string {
 	t.Helper()
 	for range 100 {
@@ -344,6 +347,9 @@ func freePort(t *testing.T) string {
 		}
 		if err := l.Close(); err != nil {
 			t.Fatal(err)
+		}
+		if _, taken := handedOut.LoadOrStore(address, true); taken {
+			continue
 		}
 		return address
 	}

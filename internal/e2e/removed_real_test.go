@@ -14,6 +14,7 @@ import (
 // TestRealRemoved: while fan-out is stopped, its offsets come to lie where the log has nothing. Records that it has not
 // read yet are removed, which it says, and goes on; an offset that was never written makes it stand still, and say so.
 func TestRealRemoved(t *testing.T) {
+	t.Parallel()
 	d := deploy(t, 1)
 	var gone map[string]int64
 	d.during("records are removed that fan-out has not read", false, func() {

@@ -126,6 +126,7 @@ func (r *savedRun) crashAt(point crash.Point) (lost string) {
 // Posts that are saved before they are published, and what kills, Kafka and Cassandra being away in between make of
 // them: none is lost, none comes twice, none is shown that was deleted or could not be saved, and no edit is undone.
 func TestRealSavedPosts(t *testing.T) {
+	t.Parallel()
 	r := &savedRun{
 		t: t, http: connections(t), dir: filepath.Join(t.TempDir(), "data"), listen: freePort(t), wanted: map[string]bool{},
 	}

@@ -77,6 +77,7 @@ func (d *secured) args(changes ...string) []string {
 
 // TestRealDeployment runs every role as a process of its own, on servers that want TLS and a password.
 func TestRealDeployment(t *testing.T) {
+	t.Parallel()
 	d := deploySecured(t)
 	t.Run("check", d.check)
 	t.Run("refused", d.refused)

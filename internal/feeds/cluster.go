@@ -13,6 +13,10 @@ import (
 // what other nodes have.
 var ErrOneOfMany = errors.New("redis is a node of a cluster")
 
+// IsMoving says whether Redis has refused commands because their slot is on its way from one node to another, which is
+// over in a moment: unlike when Redis is away, others may be answered meanwhile.
+func IsMoving(err error) bool { return redis.HasErrorPrefix(err, "TRYAGAIN") }
+
 // checkCluster refuses a single address of a cluster. A server that does not say is none.
 func (r *Redis) checkCluster(ctx context.Context) error {
 	node, single := r.client.(*redis.Client)
