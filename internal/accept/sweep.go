@@ -48,7 +48,7 @@ func (d *Desk) Run(ctx context.Context) error {
 		for {
 			failed(d.sweep(ctx))
 			if pause.For(ctx, sweepEvery+rand.N(sweepEvery/2)) != nil {
-				return nil
+				return nil //nolint:nilerr // to be ended is no failure
 			}
 		}
 	})
@@ -103,7 +103,7 @@ func (d *Desk) sweep(ctx context.Context) error {
 		settle = pause.For
 	}
 	if settle(ctx, closeWait) != nil {
-		return nil
+		return nil //nolint:nilerr // to be ended is no failure
 	}
 	for ; next <= last; next++ {
 		if at, err = d.Marks.Sweeps(ctx); err != nil { // another process may have come further

@@ -219,7 +219,7 @@ func (a *abuser) slow(ctx context.Context) error {
 		defer conn.Close() //nolint:errcheck // it is left
 		a.sent.Add(1)
 		if _, err = io.WriteString(conn, head); err != nil {
-			return nil //nolint:nilerr // it was cut
+			return nil // it was cut
 		}
 		tick := time.NewTicker(100 * time.Millisecond)
 		defer tick.Stop()
@@ -229,7 +229,7 @@ func (a *abuser) slow(ctx context.Context) error {
 				return nil
 			case <-tick.C:
 				if _, err := conn.Write([]byte(" ")); err != nil {
-					return nil //nolint:nilerr // as above
+					return nil // it was cut
 				}
 			}
 		}

@@ -43,7 +43,6 @@ func (b *bench) audit(ctx context.Context) (err error) {
 	}
 	accounts, follows := n.count, n.edges()
 	blocks := n.blocks()
-	n = nil // it would be counted with the memory of the audit
 
 	began := time.Now()
 	sources, err := audit.Open(ctx, audit.Config{
