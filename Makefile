@@ -22,7 +22,7 @@ build: ## the program, as ./freshet
 	$(GO) build -trimpath -o freshet ./cmd/freshet
 
 test: ## every test that needs nothing but Go; redis-server is used as well where it is installed
-	$(GO) test ./...
+	$(GO) test -p 3 ./... # one more package than two cores: most tests wait for something half of the time
 
 # The simulator runs one goroutine at a time, so the search for what its switched-off rules break gains nothing here.
 race: ## the same under the race detector, with fewer steps of the simulator

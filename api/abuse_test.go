@@ -105,7 +105,7 @@ func TestReadersThatStandStill(t *testing.T) {
 		p.do(http.MethodPost, "/v1/posts", fmt.Sprintf(`{"author":"ada","text":%q}`, text)).want(http.StatusCreated)
 	}
 	var slow []net.Conn
-	for range 14 { // more than there is room for: some 8 MB each, with the posts
+	for range 28 { // more than there is room for: 4 MB each, when the posts are let go of
 		conn := p.raw("")
 		if err := conn.(*net.TCPConn).SetReadBuffer(4 << 10); err != nil {
 			t.Fatal(err)

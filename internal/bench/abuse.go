@@ -171,18 +171,23 @@ func inParallel(ctx context.Context, n int, do func(ctx context.Context, i int) 
 func (a *abuser) batches(ctx context.Context) error {
 	line := fmt.Sprintf(`{"author":"%s","text":"x"}`+"\n", a.p.n.id(0))
 	body := bytes.Repeat([]byte(line), min(abuseLines, linesOfPost*a.p.b.Posts))
+	// Not the load's connections: an answer may take seconds, and theirs do not end with ctx.
+	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	return inParallel(ctx, abuseBatches, func(ctx context.Context, _ int) error {
-		conn, err := load.NewConn(a.p.url)
+		request, err := http.NewRequestWithContext(ctx, http.MethodPost, a.p.url+"/v1/posts/batch", bytes.NewReader(body))
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
-		conn.Bearer = a.key
-		stop := context.AfterFunc(ctx, conn.Close) // an answer may take seconds
-		defer stop()
-		status, _, err := conn.Do(ctx, http.MethodPost, "/v1/posts/batch", "application/x-ndjson", body)
-		if err == nil && status != http.StatusMultiStatus && status != http.StatusServiceUnavailable {
-			err = wanted(status, http.StatusMultiStatus, nil)
+		request.Header.Set("Authorization", "Bearer "+a.key)
+		request.Header.Set("Content-Type", "application/x-ndjson")
+		answer, err := client.Do(request)
+		if err != nil {
+			return fmt.Errorf("send a batch: %w", err)
+		}
+		_, err = io.Copy(io.Discard, answer.Body)
+		err = errors.Join(err, answer.Body.Close())
+		if err == nil && answer.StatusCode != http.StatusServiceUnavailable {
+			err = wanted(answer.StatusCode, http.StatusMultiStatus, nil)
 		}
 		a.sent.Add(1)
 		return err

@@ -65,7 +65,7 @@ func TestSurfacesOfPulledAuthors(t *testing.T) {
 		r.follow(who, star, true)
 	}
 	r.pulled(star, true)
-	r.walk(steps / 2) // a process may show another's pulled post a second later
+	r.walk(steps / 4) // a process may show another's pulled post a second later
 }
 
 // servers is what the processes of a deployment on a Redis have in common. They get a Kafka.
