@@ -65,6 +65,7 @@ func TestDeadLetters(t *testing.T) {
 		t.Errorf("the message: %+v", r)
 	}
 	tool("show "+id).expect(t, 0, "ff 00 0a fe", "")
+	tool("show "+id+" --value --group fanout").expect(t, exitUsage, "", "there is no such dead letter")
 	tool("show 0/77777").expect(t, exitUsage, "", "there is no such dead letter")
 	tool("list").expect(t, 0, "freshet.archive  "+topic+"/", "")
 	tool("list --by-reason --group archive").expect(t, 0, "freshet.archive  freshet.posts  1", "")

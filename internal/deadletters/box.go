@@ -70,7 +70,7 @@ func Open(ctx context.Context, brokers []string, names freshet.Names, opts ...kg
 func (b *Box) Close() { b.client.Close() }
 
 // Each calls f with every open letter that is meant, those of a partition in their order, and stops at its first error.
-// Letters are not kept: there may be more of them than fit into memory.
+// An ID that is of none of them is an ErrUnknown. Letters are not kept: there may be more of them than fit into memory.
 func (b *Box) Each(ctx context.Context, filter Filter, f func(*Letter) error) error {
 	wanted := map[ID]bool{}
 	for _, id := range filter.IDs {
@@ -95,11 +95,12 @@ func (b *Box) Each(ctx context.Context, filter Filter, f func(*Letter) error) er
 		if _, closing := closes(r); closing || closed[id] || len(filter.IDs) > 0 && !wanted[id] {
 			return nil
 		}
-		delete(wanted, id)
-		if l := letterOf(r); filter.wants(l) {
-			return f(l)
+		l := letterOf(r)
+		if !filter.wants(l) {
+			return nil
 		}
-		return nil
+		delete(wanted, id)
+		return f(l)
 	})
 	if err != nil {
 		return err

@@ -38,7 +38,7 @@ func (b *Box) Overtaken(ctx context.Context, letters []*Letter) (map[ID]int64, e
 	}
 	among := map[place][]string{} // groups
 	first := map[kafka.TopicPartition]int64{}
-	last := map[subject]int64{}
+	later := map[subject][]int64{} // offsets of messages about what letters are about
 	var topics []string
 	for _, l := range letters {
 		if l.foreign() {
@@ -51,7 +51,7 @@ func (b *Box) Overtaken(ctx context.Context, letters []*Letter) (map[ID]int64, e
 		if !slices.Contains(topics, l.Topic) {
 			topics = append(topics, l.Topic)
 		}
-		last[of(l.Topic, l.Partition, l.Key, l.Value)] = -1
+		later[of(l.Topic, l.Partition, l.Key, l.Value)] = nil
 		at := place{tp, l.Offset}
 		among[at] = append(among[at], l.Group)
 	}
@@ -70,10 +70,9 @@ func (b *Box) Overtaken(ctx context.Context, letters []*Letter) (map[ID]int64, e
 		s := &spans[i]
 		s.from = max(s.from, first[kafka.TopicPartition{Topic: s.topic, Partition: s.partition}])
 	}
-	later := map[subject][]int64{}
 	err = b.scan(ctx, spans, func(r *kgo.Record) error {
 		s := of(r.Topic, r.Partition, r.Key, r.Value)
-		if _, asked := last[s]; asked {
+		if _, asked := later[s]; asked {
 			later[s] = append(later[s], r.Offset)
 		}
 		return nil
