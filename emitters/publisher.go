@@ -239,6 +239,15 @@ type found struct {
 	well   bool   // so was the zone, and is as long as it has this token
 }
 
+// with is f with the post, all of which is known.
+func (f found) with(post freshet.Post) found {
+	f.state, f.post, f.whole = postLives, post, true
+	if !post.DeletedAt.IsZero() {
+		f.state = postDeleted
+	}
+	return f
+}
+
 // look finds a post: in Redis, where the state of its zone is one to trust a body, else in the post store, else among
 // those that Redis did not take. When Redis is away, a post that the store does not have may still be there.
 func (p *Publisher) look(ctx context.Context, id freshet.PostID, trust func(feeds.ZoneState) bool) (found, error) {
@@ -247,13 +256,11 @@ func (p *Publisher) look(ctx context.Context, id freshet.PostID, trust func(feed
 	there := found{token: read.State.Token, well: read.State.Well(), hidden: read.Deleted}
 	own, remembered := p.Unwritten.Find(id)
 	if remembered && !own.DeletedAt.IsZero() {
-		there.state, there.post, there.whole = postDeleted, own.Post, true
-		return there, nil
+		return there.with(own.Post), nil
 	}
 	var body events.Body
 	if len(read.Body) > 0 && trust(read.State) && proto.Unmarshal(read.Body, &body) == nil {
-		there.state, there.post, there.whole = postLives, body.Post(id), true
-		return there, nil
+		return there.with(body.Post(id)), nil
 	}
 	if read.Deleted { // that is the answer; the store may be away
 		short, cancel := context.WithTimeout(ctx, redisGrace)
@@ -268,17 +275,12 @@ func (p *Publisher) look(ctx context.Context, id freshet.PostID, trust func(feed
 		return there, nil
 	case err != nil:
 		return found{}, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, err)
-	case known && post.DeletedAt.IsZero():
-		there.state, there.post, there.whole = postLives, post, true
-		return there, nil
 	case known:
-		there.state, there.post, there.whole = postDeleted, post, true
-		return there, nil
+		return there.with(post), nil
 	case away != nil:
 		return found{}, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, away)
 	case remembered && trust(read.State):
-		there.state, there.post, there.whole = postLives, own.Post, true
-		return there, nil
+		return there.with(own.Post), nil
 	case !read.State.Well():
 		return found{}, fmt.Errorf("look for post %s: redis is being recovered: %w", id, ErrUnavailable)
 	}
@@ -300,10 +302,7 @@ func (p *Publisher) settled(ctx context.Context, id freshet.PostID, there found)
 		return found{}, fmt.Errorf("look for post %s: %w: %w", id, ErrUnavailable, err)
 	}
 	if post, known := stored[id]; known {
-		there.state, there.post, there.whole = postLives, post, true
-		if !post.DeletedAt.IsZero() {
-			there.state = postDeleted
-		}
+		return there.with(post), nil
 	}
 	return there, nil
 }
