@@ -12,14 +12,13 @@ import (
 	"testing"
 	"time"
 
-	"go.uber.org/goleak"
-
 	"freshet/internal/app"
 	"freshet/internal/app/apptest"
 	"freshet/internal/config"
+	"freshet/internal/kafka/kafkatest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { kafkatest.Main(m) }
 
 // patience is how long a test waits for what should happen soon.
 const patience = 30 * time.Second
